@@ -1,0 +1,1 @@
+//! Composition root: which actors start, in which order, and who restarts whom.

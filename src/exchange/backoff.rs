@@ -1,0 +1,1 @@
+//! The delays between attempts, as a pure sequence.

@@ -1,0 +1,293 @@
+//! Sources of quotes. A new exchange is one file here, one row of [`EXCHANGES`], and its fixtures.
+//!
+//! An exchange is a pure translation ([`Exchange`]): it says where to listen and what to say first, and it turns
+//! bytes into quotes. It has no socket, no clock and no actor; [`actor::ExchangeActor`] owns all of those, once,
+//! for every exchange.
+
+use std::fmt;
+use std::time::Duration;
+
+use bytes::Bytes;
+
+use crate::market::{Direction, ExchangeName, Quote, Refusal};
+
+pub mod actor;
+pub mod backoff;
+pub mod symbols;
+
+mod binance;
+mod cbr;
+mod coingecko;
+
+/// One source of quotes, as a translation between its protocol and our words.
+pub trait Exchange: Send {
+    /// Where to listen and what to say first, and where to poll. Depends on the scope that it was made with, and
+    /// on what it has read of the instrument list since.
+    fn feed(&self) -> Feed;
+
+    /// Reads one frame or body. A heartbeat or an acknowledgement is a `Reading` without quotes, and so is a frame
+    /// of another channel. One bad row is refused in `Reading::refused`, and never drops its siblings.
+    ///
+    /// # Errors
+    /// When the frame as a whole is not of the documented form.
+    fn read(&mut self, source: Source, bytes: &[u8]) -> Result<Reading, FrameError>;
+
+    /// Reads the body of a REST answer whose status is not a success, for what it tells beyond the status, such as
+    /// a symbol that does not exist. What the status itself says (429, 418, 451, 5xx) is the actor's to obey.
+    fn read_failure(&mut self, request: &Request, status: u16, body: &[u8]) -> Reading {
+        let _ = (request, status, body);
+        Reading::default()
+    }
+}
+
+/// Which directions a plug-in reads.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Scope {
+    /// What is needed to answer these directions; other symbols are refused as unexpected.
+    Directions(Vec<Direction>),
+    /// Every symbol whose base and counter it knows (`ratebook decode` without `--directions`).
+    Everything,
+}
+
+/// How a plug-in reaches its exchange.
+#[derive(Clone, Default)]
+pub struct Access {
+    /// The part of REST addresses before the exchange's own paths.
+    pub rest_url: String,
+    /// The user's key, where one was given.
+    pub api_key: Option<String>,
+}
+
+impl fmt::Debug for Access {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let api_key = self.api_key.as_ref().map(|_| "***");
+        f.debug_struct("Access").field("rest_url", &self.rest_url).field("api_key", &api_key).finish()
+    }
+}
+
+/// Where bytes came from.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Source {
+    /// A frame of the socket, text or binary as it came.
+    Socket,
+    /// The body of one of [`Feed::polls`].
+    Poll,
+    /// The body of [`Feed::instruments`].
+    Instruments,
+    /// The body of [`Socket::handshake`].
+    Handshake,
+}
+
+/// Where to listen and what to say first, and where to poll.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct Feed {
+    /// The directions that this exchange is going to quote.
+    pub listens_to: Vec<Direction>,
+    /// Directions that were wanted of this exchange, and that it does not know or does not trade.
+    pub unsupported: Vec<Direction>,
+    /// Asks which symbols exist: at the start and once a day. `None` where no such list is needed.
+    pub instruments: Option<Request>,
+    /// The socket; `None` where the exchange has none, or nothing to say on it.
+    pub socket: Option<Socket>,
+    /// The requests of one round of polling, which together quote every direction of `listens_to`.
+    pub polls: Vec<Request>,
+    /// The header by which the exchange tells how much of its budget is used.
+    pub weight: Option<WeightLimit>,
+}
+
+/// A WebSocket of an exchange.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Socket {
+    /// A request that has to be answered before every dial; its body is read as [`Source::Handshake`], and gives
+    /// [`Signal::Dial`]. `None` where the address is known beforehand.
+    pub handshake: Option<Request>,
+    /// Path and query behind the setting `ws_url`.
+    pub path: String,
+    /// What to say after the connection stands, in this order.
+    pub subscriptions: Vec<Subscription>,
+    /// What we have to say regularly so that the exchange does not hang up.
+    pub ping: Option<ClientPing>,
+    /// Silence of the whole link after which it counts as dead.
+    pub link_silence: Duration,
+    /// Age at which the exchange closes the connection by force.
+    pub lifetime: Option<Duration>,
+    /// Least time between two messages that we send, where the exchange limits them.
+    pub min_gap: Duration,
+}
+
+/// One subscribe message.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Subscription {
+    /// Its number, by which [`Signal::Acknowledged`] and [`Signal::SubscriptionRefused`] name it.
+    pub id: u64,
+    /// The message.
+    pub frame: Frame,
+    /// What it asks for.
+    pub directions: Vec<Direction>,
+}
+
+/// A message that keeps the connection open.
+#[derive(Debug, Clone, PartialEq)]
+pub struct ClientPing {
+    /// How often to send it.
+    pub every: Duration,
+    /// The message.
+    pub frame: Frame,
+}
+
+/// One message of a WebSocket.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Frame {
+    /// A text message.
+    Text(String),
+    /// A binary message.
+    Binary(Bytes),
+}
+
+/// A REST request.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Request {
+    /// The method.
+    pub method: Method,
+    /// Path and query behind the setting `rest_url`, already percent-encoded.
+    pub path: String,
+    /// Headers beyond the usual ones. May hold a key, so they are never logged.
+    pub headers: Vec<(&'static str, String)>,
+}
+
+/// The method of a request.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Method {
+    /// `GET`.
+    Get,
+    /// `POST` with an empty body.
+    Post,
+}
+
+impl Request {
+    /// A `GET` without headers of its own.
+    pub fn get(path: impl Into<String>) -> Self {
+        Self { method: Method::Get, path: path.into(), headers: Vec::new() }
+    }
+}
+
+/// How an exchange tells how much of its budget for requests is used.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct WeightLimit {
+    /// The header's name, in lower case.
+    pub header: &'static str,
+    /// What it may grow to within `window`.
+    pub limit: u32,
+    /// The time in which it counts.
+    pub window: Duration,
+}
+
+/// What one frame or body says.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct Reading {
+    /// The quotes, in the order of the frame.
+    pub quotes: Vec<Quote>,
+    /// Rows that were refused: the exchange's symbol (or the part of it that could be read), and why.
+    pub refused: Vec<(String, Refusal)>,
+    /// What to send back at once (an echo).
+    pub reply: Option<Frame>,
+    /// What else it tells.
+    pub signals: Vec<Signal>,
+}
+
+/// What a frame tells beside prices.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Signal {
+    /// The subscription of this number stands.
+    Acknowledged(u64),
+    /// The subscription of this number was refused.
+    SubscriptionRefused {
+        /// The number.
+        id: u64,
+        /// The exchange's words.
+        detail: String,
+    },
+    /// The plug-in has learnt something that changes its [`Feed`]: ask for it again.
+    FeedChanged,
+    /// The exchange is going to close this connection: replace it now.
+    ReconnectSoon,
+    /// Where to dial, as a whole address (the answer to [`Socket::handshake`]).
+    Dial {
+        /// The address.
+        url: String,
+        /// The time between pings that the exchange asks for.
+        ping_every: Duration,
+    },
+    /// The exchange asks for less, in an answer whose status does not say so.
+    RateLimited {
+        /// For how long; `None` where it does not say.
+        wait: Option<Duration>,
+    },
+    /// The exchange reports an error that concerns no single symbol.
+    Error(String),
+}
+
+/// A frame or body that is not of the documented form.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum FrameError {
+    /// Not JSON, not XML, or not the documented structure.
+    #[error("not of the documented form: {0}")]
+    Syntax(String),
+    /// Not text in the announced encoding.
+    #[error("not text in the expected encoding")]
+    Encoding,
+    /// More bytes, also after decompression, than any real frame has.
+    #[error("larger than {limit} bytes")]
+    TooBig {
+        /// The limit in bytes.
+        limit: usize,
+    },
+}
+
+impl From<serde_json::Error> for FrameError {
+    fn from(error: serde_json::Error) -> Self {
+        Self::Syntax(error.to_string())
+    }
+}
+
+/// What an exchange is to its users.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Kind {
+    /// A market with order books.
+    Market,
+    /// A site that averages markets.
+    Aggregator,
+    /// A source of official or published fiat rates.
+    Fiat,
+}
+
+/// One exchange of the table: its name, its defaults, and how to make its plug-in.
+#[derive(Debug)]
+pub struct Row {
+    /// Its name, everywhere.
+    pub name: ExchangeName,
+    /// What it is.
+    pub kind: Kind,
+    /// Default of the setting `rest_url`.
+    pub rest_url: &'static str,
+    /// Default of the setting `ws_url`; empty where it has no socket.
+    pub ws_url: &'static str,
+    /// Default of the setting `stale_after`.
+    pub stale_after: Duration,
+    /// Default of the setting `poll_every`.
+    pub poll_every: Duration,
+    /// Default of `poll_every` once a key is given, where a key allows a faster pace.
+    pub poll_every_with_key: Option<Duration>,
+    /// Whether it has any use for a key.
+    pub takes_key: bool,
+    /// Makes its plug-in.
+    pub make: fn(&Access, Scope) -> Box<dyn Exchange>,
+}
+
+/// Every exchange that this program knows.
+pub const EXCHANGES: &[Row] = &[binance::ROW, coingecko::ROW, cbr::ROW];
+
+/// The row of `name`; `None` if there is no such exchange.
+pub fn row(name: &str) -> Option<&'static Row> {
+    EXCHANGES.iter().find(|row| row.name.as_str() == name)
+}

@@ -1,0 +1,1 @@
+//! Between an exchange's own spelling of a symbol and our directions.

@@ -1,0 +1,1 @@
+//! What clients see over HTTP: every route and version on one screen.

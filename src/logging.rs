@@ -1,0 +1,1 @@
+//! Log records: levels, text or JSON lines, to standard error.

@@ -1,0 +1,3 @@
+//! The program `ratebook`.
+
+fn main() {}

@@ -1,0 +1,1 @@
+//! Local exchanges that speak the real protocols, for demo, tests and load.
