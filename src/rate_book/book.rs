@@ -1,0 +1,513 @@
+//! The pure state machine: what happened and when goes in, what changed comes out. No clock, no actor, no log.
+
+use std::cell::RefCell;
+use std::collections::{HashMap, HashSet};
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::gates;
+use super::messages::{
+    CoursesError, GetCourses, Life, Link, LinkFailure, ReportLife, ReportLink, ReportListing, ReportQuotes,
+    ReportReconnect,
+};
+use super::messages::{Epoch, Wanted};
+use super::route::{Map, Route};
+use super::selection::Since;
+use super::shelf::{Kept, Shelf};
+use crate::market::{Asset, Direction, ExchangeName, Moment, Quote, Refusal, Validity};
+
+/// By how much wall and monotonic clock may part between two events before the difference counts as a jump: more
+/// than NTP slews in a minute, less than any `stale_after` in use.
+const MAX_CLOCK_JUMP: Duration = Duration::from_secs(2);
+
+/// How long a time stamp counts in the judgement whether our own clock is slow.
+const STAMP_MEMORY: Duration = Duration::from_secs(60);
+
+/// Most directions whose routes are remembered, so that clients who ask for everything cannot fill the memory.
+const MAX_REMEMBERED_ROUTES: usize = 4096;
+
+const USDT_USD: Direction = Direction::new(Asset::USDT, Asset::USD);
+
+/// What the book needs to know of the settings.
+#[derive(Debug, Clone)]
+pub struct BookSettings {
+    /// What is answered to a question without directions.
+    pub directions: Vec<Direction>,
+    /// Who may answer, best first.
+    pub priority: Vec<ExchangeName>,
+    /// How long an exchange has to be fresh without a gap before it gets its place back.
+    pub fail_back_after: Duration,
+    /// How long the last USDT-USD is held after its last source went stale.
+    pub hold_reference: Duration,
+    /// Where USDT-USD comes from.
+    pub usdt_usd: UsdtUsdLeg,
+    /// Sources of USDT-USD, best first.
+    pub reference_priority: Vec<ExchangeName>,
+    /// Sources of fiat legs, best first.
+    pub fiat_priority: Vec<ExchangeName>,
+    /// Every exchange.
+    pub exchanges: Vec<ListedExchange>,
+}
+
+/// Where the leg USDT-USD comes from.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum UsdtUsdLeg {
+    /// The first fresh source of `reference_priority`.
+    Reference,
+    /// One to one, because the user configured it.
+    Peg,
+}
+
+/// What the book needs to know of one exchange.
+#[derive(Debug, Clone)]
+pub struct ListedExchange {
+    /// Its name.
+    pub name: ExchangeName,
+    /// Whether it is listened to.
+    pub enabled: bool,
+    /// Age at which its quotes are stale.
+    pub stale_after: Duration,
+}
+
+/// What happened.
+#[derive(Debug, Clone)]
+pub enum Event {
+    /// Quotes were read.
+    Quotes(ReportQuotes),
+    /// A connection changed.
+    Link(ReportLink),
+    /// An exchange said what it quotes.
+    Listing(ReportListing),
+    /// An exchange dialled again.
+    Reconnect(ReportReconnect),
+    /// An actor began or ended.
+    Life(ReportLife),
+}
+
+/// What changed, for logs and consumers.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Change {
+    /// Another exchange answers from now on.
+    Switched {
+        /// Who did before; `None` if nobody.
+        from: Option<ExchangeName>,
+        /// Who does now; `None` if nobody.
+        to: Option<ExchangeName>,
+        /// Why, for people.
+        reason: String,
+    },
+    /// Wall and monotonic clock parted by so much: the machine was suspended, or its clock was set.
+    ClockJumped {
+        /// By how much.
+        by: Duration,
+    },
+    /// Most exchanges that stamp their quotes seem to be ahead of us: it is our clock that is slow.
+    OurClockIsSlow,
+}
+
+/// Routes that were found, by exchange (an index into the shelves) and direction.
+type RememberedRoutes = HashMap<(usize, Direction), Arc<[Route]>>;
+
+/// The state of every exchange, and the rules over it.
+#[derive(Debug)]
+pub struct Book {
+    pub(super) settings: BookSettings,
+    pub(super) shelves: Vec<Shelf>,
+    pub(super) index: HashMap<ExchangeName, usize>,
+    /// Who may answer, as indexes into `shelves`.
+    pub(super) priority: Vec<usize>,
+    fiat_sources: Vec<usize>,
+    usdt_sources: Vec<usize>,
+    known: HashSet<Asset>,
+    routes: RefCell<RememberedRoutes>,
+    started_at: Moment,
+    last: Moment,
+    /// Live quotes received at or before this are not even held: the clocks jumped since.
+    jumped_at: Option<Duration>,
+    /// Since when USDT-USD has been there without a gap.
+    pub(super) usdt_usd_since: Since,
+    pub(super) clock_is_slow: bool,
+    sequence: u64,
+    answering: Option<usize>,
+}
+
+impl Book {
+    /// A book without quotes.
+    pub fn new(settings: BookSettings, now: Moment) -> Self {
+        let shelf = |it: &ListedExchange| Shelf::new(it.name, it.enabled, it.stale_after);
+        let shelves: Vec<Shelf> = settings.exchanges.iter().map(shelf).collect();
+        let index: HashMap<_, _> = shelves.iter().enumerate().map(|(at, shelf)| (shelf.name, at)).collect();
+        let enabled = |names: &[ExchangeName]| -> Vec<usize> {
+            let known = names.iter().filter_map(|name| index.get(name).copied());
+            known.filter(|at| shelves[*at].enabled).collect()
+        };
+        Self {
+            priority: enabled(&settings.priority),
+            fiat_sources: enabled(&settings.fiat_priority),
+            usdt_sources: enabled(&settings.reference_priority),
+            settings,
+            shelves,
+            index,
+            known: HashSet::new(),
+            routes: RefCell::default(),
+            started_at: now,
+            last: now,
+            jumped_at: None,
+            usdt_usd_since: Since::Start,
+            clock_is_slow: false,
+            sequence: 0,
+            answering: None,
+        }
+    }
+
+    /// Takes in what happened, and says what changed by it.
+    pub fn apply(&mut self, event: Event, now: Moment) -> Vec<Change> {
+        let mut changes = self.observe(now);
+        match event {
+            // A quote by itself switches nobody at once: `tick` sees who answers now.
+            Event::Quotes(report) => self.take_quotes(report, now),
+            Event::Listing(report) => self.take_listing(report),
+            Event::Reconnect(report) => {
+                if let Some(at) = self.current(report.exchange, report.epoch, now) {
+                    let counters = &mut self.shelves[at].counters;
+                    counters.reconnects = counters.reconnects.saturating_add(1);
+                }
+            }
+            Event::Link(report) => {
+                self.take_link(report, now);
+                changes.extend(self.switch(now));
+            }
+            Event::Life(report) => {
+                self.take_life(report, now);
+                changes.extend(self.switch(now));
+            }
+        }
+        changes
+    }
+
+    /// Says what changed by the mere passing of time.
+    pub fn tick(&mut self, now: Moment) -> Vec<Change> {
+        let mut changes = self.observe(now);
+        changes.extend(self.switch(now));
+        changes.extend(self.judge_our_clock(now));
+        changes
+    }
+
+    /// Forgets every quote and keeps the listings: after a failure nothing half applied may be believed.
+    pub fn forget_quotes(&mut self, now: Moment) {
+        for shelf in &mut self.shelves {
+            shelf.forget_quotes();
+            shelf.distrust(now);
+        }
+        self.bump(now);
+    }
+
+    /// Number of this state of the book: wall milliseconds of the newest change shifted left by 8, plus a counter.
+    pub fn sequence(&self) -> u64 {
+        self.sequence
+    }
+
+    /// Whether any enabled source lists this currency.
+    pub(super) fn knows(&self, asset: Asset) -> bool {
+        self.known.contains(&asset.priced_as())
+    }
+
+    /// Whether some source has not said yet what it quotes, so that an unknown currency may still become known.
+    pub(super) fn awaits_listing(&self, direction: Direction) -> bool {
+        let has_fiat = direction.base.is_fiat() || direction.counter.is_fiat();
+        let fiat_is_coming = has_fiat && self.fiat_sources.iter().any(|at| !self.shelves[*at].has_quoted());
+        fiat_is_coming || self.shelves.iter().any(|shelf| shelf.enabled && !shelf.has_listing)
+    }
+
+    /// The routes of an exchange for a direction (as markets price it), best first.
+    pub(super) fn routes(&self, exchange: usize, direction: Direction) -> Arc<[Route]> {
+        if let Some(routes) = self.routes.borrow().get(&(exchange, direction)) {
+            return routes.clone();
+        }
+        let is_listed = |at: &usize| self.shelves[*at].listed(USDT_USD).is_some();
+        let is_pegged = self.settings.usdt_usd == UsdtUsdLeg::Peg;
+        let map = Map {
+            shelves: &self.shelves,
+            has_usdt_usd: is_pegged || self.usdt_sources.iter().any(is_listed),
+            fiat_sources: &self.fiat_sources,
+        };
+        let routes: Arc<[Route]> = map.routes(exchange, direction).into();
+        let mut remembered = self.routes.borrow_mut();
+        if remembered.len() >= MAX_REMEMBERED_ROUTES {
+            remembered.clear();
+        }
+        remembered.insert((exchange, direction), routes.clone());
+        routes
+    }
+
+    /// The quote that gives USDT-USD now, with its source: of the first fresh source, else the youngest one that may
+    /// be held. The flag says that it is held.
+    pub(super) fn usdt_usd(&self, now: Moment) -> Option<(usize, &Kept, bool)> {
+        let sources =
+            || self.usdt_sources.iter().filter_map(|at| Some((*at, self.shelves[*at].listed(USDT_USD)?)));
+        let mut fresh = sources().filter_map(|(at, slot)| Some((at, self.shelves[at].usable(slot, now)?)));
+        if let Some((at, kept)) = fresh.next() {
+            return Some((at, kept, false));
+        }
+        let is_held = |kept: &Kept| {
+            let is_trusted = self.jumped_at.is_none_or(|at| kept.received_at.monotonic > at);
+            is_trusted && kept.age(now) <= self.settings.hold_reference
+        };
+        let held = self.usdt_usd_quotes().filter(|(_, kept)| is_held(kept));
+        held.min_by_key(|(_, kept)| kept.age(now)).map(|(at, kept)| (at, kept, true))
+    }
+
+    /// Every source's last USDT-USD, believed or not.
+    pub(super) fn usdt_usd_quotes(&self) -> impl Iterator<Item = (usize, &Kept)> {
+        let slots = self.usdt_sources.iter().map(|at| (*at, &self.shelves[*at]));
+        slots.filter_map(|(at, shelf)| Some((at, shelf.kept(shelf.listed(USDT_USD)?)?)))
+    }
+
+    fn take_quotes(&mut self, report: ReportQuotes, now: Moment) {
+        let Some(at) = self.current(report.exchange, report.epoch, now) else {
+            if let Some(at) = self.index.get(&report.exchange) {
+                report.quotes.iter().for_each(|_| self.shelves[*at].count_refusal(Refusal::OldEpoch));
+            }
+            return;
+        };
+        for refusal in report.refused {
+            self.shelves[at].count_refusal(refusal);
+        }
+        let received_at = report.received_at;
+        let had_usdt_usd = self.usdt_usd(received_at).is_some();
+        let (mut brings_usdt_usd, mut is_changed) = (false, false);
+        for quote in report.quotes {
+            let is_usdt_usd = quote.direction == USDT_USD;
+            match self.take_quote(at, quote, received_at) {
+                Ok(()) => {
+                    is_changed = true;
+                    brings_usdt_usd |= is_usdt_usd;
+                }
+                Err(refusal) => self.shelves[at].count_refusal(refusal),
+            }
+        }
+        if brings_usdt_usd && !had_usdt_usd {
+            self.usdt_usd_since = self.since(received_at);
+        }
+        if is_changed {
+            self.bump(now);
+        }
+    }
+
+    /// Passes one quote through the gates, in their order, and keeps it.
+    fn take_quote(&mut self, at: usize, quote: Quote, received_at: Moment) -> Result<(), Refusal> {
+        let shelf = &self.shelves[at];
+        gates::check_size(&quote)?;
+        if shelf.unsupported.contains(&quote.direction) {
+            return Err(Refusal::UnexpectedSymbol);
+        }
+        let is_live = quote.validity == Validity::Live;
+        if is_live && let Err(refusal) = gates::check_time(&quote, received_at, shelf.stale_after) {
+            if refusal == Refusal::Future {
+                self.shelves[at].counters.future_at = Some(received_at.monotonic);
+            }
+            return Err(refusal);
+        }
+        let slot = shelf.listed(quote.direction);
+        let previous = slot.and_then(|slot| shelf.usable(slot, received_at));
+        if let Some(previous) = previous {
+            gates::check_order(&quote, &previous.quote)?;
+        }
+        gates::check_book(&quote)?;
+        let value = quote.value().ok_or(Refusal::Syntax)?;
+
+        let is_first = slot.is_none_or(|slot| shelf.kept(slot).is_none());
+        let fresh_since = match previous {
+            Some(previous) => previous.fresh_since,
+            None if is_first => self.since(received_at),
+            None => Since::At(received_at.monotonic),
+        };
+        // A body without a number confirms the frame that had one.
+        let sequence = quote.sequence.or(previous.and_then(|previous| previous.quote.sequence));
+        let kept = Kept { quote: Quote { sequence, ..quote }, value, received_at, fresh_since };
+        self.keep(at, kept, received_at);
+        Ok(())
+    }
+
+    fn keep(&mut self, at: usize, kept: Kept, received_at: Moment) {
+        let (slot, is_new) = self.shelves[at].list(kept.quote.direction);
+        if is_new {
+            self.listing_changed();
+        }
+        let shelf = &mut self.shelves[at];
+        shelf.counters.quotes = shelf.counters.quotes.saturating_add(1);
+        if kept.quote.quoted_at.is_some() {
+            shelf.counters.stamped_at = Some(received_at.monotonic);
+        }
+        let slot = shelf.slot_mut(slot);
+        match kept.quote.validity {
+            Validity::Live => slot.kept = Some(kept),
+            Validity::Fixing { starts_at, .. } if starts_at > received_at.wall => slot.waiting = Some(kept),
+            Validity::Fixing { .. } => {
+                slot.kept = Some(kept);
+                let has_begun = |waiting: &Kept| match waiting.quote.validity {
+                    Validity::Fixing { starts_at, .. } => starts_at <= received_at.wall,
+                    Validity::Live => true,
+                };
+                // What has begun was compared as `previous`, and is not newer than what is kept now.
+                if slot.waiting.as_ref().is_some_and(has_begun) {
+                    slot.waiting = None;
+                }
+            }
+        }
+    }
+
+    fn take_listing(&mut self, report: ReportListing) {
+        if let Some(at) = self.current(report.exchange, report.epoch, self.last) {
+            self.shelves[at].replace_listing(&report.listens_to, report.unsupported);
+            self.listing_changed();
+        }
+    }
+
+    fn listing_changed(&mut self) {
+        self.routes.get_mut().clear();
+        let enabled = self.shelves.iter().filter(|shelf| shelf.enabled);
+        let listed = enabled.flat_map(|shelf| shelf.listing().map(|(_, direction)| direction));
+        self.known = listed.flat_map(|direction| [direction.base, direction.counter]).collect();
+        if self.settings.usdt_usd == UsdtUsdLeg::Peg {
+            self.known.extend([Asset::USDT, Asset::USD]);
+        }
+    }
+
+    fn take_link(&mut self, report: ReportLink, now: Moment) {
+        let Some(at) = self.current(report.exchange, report.epoch, now) else { return };
+        let shelf = &mut self.shelves[at];
+        if let Link::Down(failure) | Link::PollFailed(failure) = &report.link {
+            shelf.counters.last_error = Some(failure.detail.clone());
+        }
+        if let Link::Down(_) = report.link {
+            shelf.distrust(report.at);
+        }
+        shelf.link = Some(report.link);
+        self.bump(now);
+    }
+
+    fn take_life(&mut self, report: ReportLife, now: Moment) {
+        let Some(&at) = self.index.get(&report.exchange) else { return };
+        match report.life {
+            Life::Started(epoch) => self.begin(at, epoch, report.at),
+            Life::Ended { detail } => self.end(at, detail, report.at),
+            Life::Quarantined { detail } => {
+                self.shelves[at].quarantine = Some(detail.clone());
+                self.end(at, detail, report.at);
+            }
+        }
+        self.bump(now);
+    }
+
+    fn begin(&mut self, at: usize, epoch: Epoch, now: Moment) {
+        let shelf = &mut self.shelves[at];
+        if epoch <= shelf.epoch {
+            return;
+        }
+        if shelf.epoch != Epoch::default() {
+            shelf.counters.restarts = shelf.counters.restarts.saturating_add(1);
+            shelf.distrust(now);
+        }
+        shelf.epoch = epoch;
+        shelf.quarantine = None;
+        shelf.link = None;
+    }
+
+    fn end(&mut self, at: usize, detail: String, now: Moment) {
+        let shelf = &mut self.shelves[at];
+        shelf.distrust(now);
+        shelf.counters.last_error = Some(detail.clone());
+        shelf.link = Some(Link::Down(LinkFailure { detail, forbidden: false, banned_until: None }));
+    }
+
+    /// The shelf of an exchange whose current incarnation speaks; `None` if an earlier one does. A later one than is
+    /// known has begun.
+    fn current(&mut self, exchange: ExchangeName, epoch: Epoch, now: Moment) -> Option<usize> {
+        let at = *self.index.get(&exchange)?;
+        self.begin(at, epoch, now);
+        (self.shelves[at].epoch == epoch).then_some(at)
+    }
+
+    /// Since when what begins to be fresh now counts: while the service starts, nobody waits.
+    fn since(&self, now: Moment) -> Since {
+        let is_start = now.since(self.started_at) <= self.settings.fail_back_after;
+        if is_start { Since::Start } else { Since::At(now.monotonic) }
+    }
+
+    fn bump(&mut self, now: Moment) {
+        let by_wall = u64::try_from(now.wall.timestamp_millis()).unwrap_or_default() << 8;
+        self.sequence = by_wall.max(self.sequence.saturating_add(1));
+    }
+
+    /// Compares the clocks with those of the last event.
+    fn observe(&mut self, now: Moment) -> Vec<Change> {
+        let by_monotonic = now.since(self.last);
+        let by_wall = now.wall - self.last.wall;
+        let difference = by_wall
+            .num_milliseconds()
+            .saturating_sub(i64::try_from(by_monotonic.as_millis()).unwrap_or(i64::MAX));
+        self.last = Moment { monotonic: self.last.monotonic.max(now.monotonic), wall: now.wall };
+        let by = Duration::from_millis(difference.unsigned_abs());
+        if by <= MAX_CLOCK_JUMP {
+            return Vec::new();
+        }
+        self.jumped_at = Some(now.monotonic);
+        for shelf in &mut self.shelves {
+            shelf.distrust(now);
+        }
+        self.bump(now);
+        vec![Change::ClockJumped { by }]
+    }
+
+    /// Compares who answers now with who did.
+    fn switch(&mut self, now: Moment) -> Option<Change> {
+        let answering = self.answering(now);
+        if answering == self.answering {
+            return None;
+        }
+        let name = |at: Option<usize>| at.map(|at| self.shelves[at].name);
+        let reason = match (self.answering, answering) {
+            (Some(from), _) if !self.can_answer_alone(from, now) => {
+                format!("{}: {}", self.shelves[from].name, self.shelves[from].why_not_fresh(now))
+            }
+            (_, Some(to)) => format!("{} is fresh", self.shelves[to].name),
+            _ => "nothing is fresh".to_owned(),
+        };
+        let change = Change::Switched { from: name(self.answering), to: name(answering), reason };
+        self.answering = answering;
+        Some(change)
+    }
+
+    /// Who answers a question without parameters.
+    pub(super) fn answering(&self, now: Moment) -> Option<usize> {
+        let answer = self.courses(&GetCourses::default(), now).ok()?;
+        self.index.get(&answer.exchanger).copied()
+    }
+
+    fn can_answer_alone(&self, at: usize, now: Moment) -> bool {
+        let exchanger = Some(self.shelves[at].name);
+        let alone = GetCourses { exchanger, wanted: Wanted::Configured, max_age: None };
+        !matches!(
+            self.courses(&alone, now),
+            Err(CoursesError::Starting(_) | CoursesError::Stale(_) | CoursesError::Down(_))
+        )
+    }
+
+    fn judge_our_clock(&mut self, now: Moment) -> Option<Change> {
+        let is_recent =
+            |at: &Option<Duration>| at.is_some_and(|at| now.monotonic.saturating_sub(at) <= STAMP_MEMORY);
+        let num = |pick: fn(&Shelf) -> &Option<Duration>| {
+            self.shelves.iter().filter(|shelf| is_recent(pick(shelf))).count()
+        };
+        let num_ahead = num(|shelf| &shelf.counters.future_at);
+        let num_stamping = self
+            .shelves
+            .iter()
+            .filter(|it| is_recent(&it.counters.future_at) || is_recent(&it.counters.stamped_at))
+            .count();
+        let is_slow = num_ahead > 0 && num_ahead * 2 > num_stamping;
+        let was_slow = std::mem::replace(&mut self.clock_is_slow, is_slow);
+        (is_slow && !was_slow).then_some(Change::OurClockIsSlow)
+    }
+}

@@ -1,0 +1,96 @@
+//! The arithmetic of crosses: checked decimals, rounded once, at the end.
+
+use rust_decimal::{Decimal, RoundingStrategy};
+
+use super::shelf::Kept;
+
+/// Significant digits of a course that had to be rounded. Half-even, so that many conversions do not drift.
+const SIGNIFICANT_DIGITS: u32 = 10;
+
+/// Smallest product of legs that still holds [`SIGNIFICANT_DIGITS`] within a decimal's 28 places.
+const MIN_PRODUCT: Decimal = Decimal::from_parts(1, 0, 0, false, 18);
+
+/// The value of a quote walked from counter to base: its inverse, bid and ask swapped. `None` where it overflows.
+pub(super) fn inverse(kept: &Kept) -> Option<Decimal> {
+    let inverse = |price| Decimal::ONE.checked_div(price);
+    match (kept.quote.bid, kept.quote.ask) {
+        (Some(bid), Some(ask)) => inverse(ask)?.checked_add(inverse(bid)?)?.checked_mul(Decimal::new(5, 1)),
+        _ => inverse(kept.value),
+    }
+}
+
+/// The product of the values of up to three legs, rounded. `None` where it overflows, or is too small to be exact.
+pub(super) fn product(values: &mut [Decimal]) -> Option<Decimal> {
+    // The largest with the smallest first: so no step leaves the range of a decimal unless the result does.
+    values.sort_unstable();
+    let mut product = Decimal::ONE;
+    let (mut low, mut high) = (0, values.len());
+    while low < high {
+        high -= 1;
+        product = product.checked_mul(values[high])?;
+        if low < high {
+            product = product.checked_mul(values[low])?;
+            low += 1;
+        }
+    }
+    if product < MIN_PRODUCT { None } else { round(product) }
+}
+
+/// A value as it is served after an inversion or a cross.
+fn round(value: Decimal) -> Option<Decimal> {
+    value.round_sf_with_strategy(SIGNIFICANT_DIGITS, RoundingStrategy::MidpointNearestEven)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::super::selection::Since;
+    use super::*;
+    use crate::market::number::{decimal, plain};
+    use crate::market::{Moment, Quote};
+
+    #[test]
+    fn products_are_rounded_once_to_ten_digits() {
+        for (values, expected) in [
+            (&["64000.005", "0.99985"][..], Some("63990.405")),
+            (&["64000.005", "0.9998512345678", "75.5273"][..], Some("4833028.483")),
+            (&["0.000000001", "10000000000", "3"][..], Some("30")),
+            (&["10000000000", "10000000000", "0.0000000001"][..], Some("10000000000")),
+            (&["10000000000", "10000000000", "10000000000"][..], None),
+            (&["0.0000000001", "0.0000000001"][..], None),
+            (&["1.00000000005"][..], Some("1")),
+            (&["1.00000000015"][..], Some("1")),
+            (&["1.000000001500001"][..], Some("1.000000002")),
+        ] {
+            let mut values: Vec<_> = values.iter().map(|text| decimal(text).unwrap()).collect();
+            assert_eq!(product(&mut values).map(plain).as_deref(), expected, "{values:?}");
+        }
+    }
+
+    #[test]
+    fn the_inverse_of_a_book_swaps_bid_and_ask() {
+        let now = Moment { monotonic: Duration::ZERO, wall: chrono::Utc::now() };
+        let kept = |quote: Quote| Kept {
+            value: quote.value().unwrap(),
+            quote,
+            received_at: now,
+            fresh_since: Since::Start,
+        };
+        let direction = "BTC-USD".parse().unwrap();
+        let of = |bid: i64, ask: i64| inverse(&kept(Quote::book(direction, bid.into(), ask.into()))).unwrap();
+        assert_eq!(plain(of(100, 125)), "0.009");
+        let last = inverse(&kept(Quote::last(direction, 80.into()))).unwrap();
+        assert_eq!(plain(last), "0.0125");
+    }
+
+    proptest::proptest! {
+        #[test]
+        fn a_course_and_its_reverse_multiply_to_one(mantissa in 1_i64..=9_999_999_999, scale in 0_u32..=10) {
+            let value = Decimal::new(mantissa, scale);
+            let reverse = round(Decimal::ONE.checked_div(value).unwrap()).unwrap();
+            let error = (value * reverse - Decimal::ONE).abs();
+            proptest::prop_assert!(error <= Decimal::new(1, 9), "{} {}", value, reverse);
+        }
+    }
+}

@@ -1,0 +1,207 @@
+//! Which quotes are refused, and why. Refused, never clamped: a price that was mended would look like a price.
+//!
+//! Separate from the book because the first half of the gates needs no state, so that `ratebook decode` can show
+//! what they say of a recording.
+
+use std::time::Duration;
+
+use rust_decimal::Decimal;
+
+use crate::market::{Direction, Moment, Quote, Refusal, Validity};
+
+/// How far ahead of our clock an exchange's clock may be. Recordings show exchanges 1.3 s ahead of a machine that
+/// was synchronised by NTP; a time stamp in wrong units is off by years.
+pub const MAX_CLOCK_AHEAD: Duration = Duration::from_secs(2);
+
+/// Smallest price of anything: the cheapest listed coins trade near 1e-8 of a dollar.
+const MIN_PRICE: Decimal = Decimal::from_parts(1, 0, 0, false, 10);
+
+/// Largest price of anything: a bitcoin is worth some 1e9 Vietnamese dong.
+const MAX_PRICE: Decimal = Decimal::from_parts(1_410_065_408, 2, 0, false, 0);
+
+/// Widest distance of bid and ask, as a share of their middle. Real books of what is served here stay below 1 %;
+/// a wider one says that its market has stopped.
+const MAX_SPREAD: Decimal = Decimal::from_parts(5, 0, 0, false, 2);
+
+/// Limits in dollars (or a coin that stands for one) for what is priced most. Two orders of magnitude around the
+/// prices of the last years, so that a real crash or rally passes and a slip of three digits does not.
+const DOLLAR_LIMITS: &[(&str, Decimal, Decimal)] = &[
+    ("BTC", Decimal::from_parts(500, 0, 0, false, 0), Decimal::from_parts(10_000_000, 0, 0, false, 0)),
+    ("ETH", Decimal::from_parts(10, 0, 0, false, 0), Decimal::from_parts(500_000, 0, 0, false, 0)),
+    ("USDT", Decimal::from_parts(1, 0, 0, false, 1), Decimal::from_parts(10, 0, 0, false, 0)),
+    ("USDC", Decimal::from_parts(1, 0, 0, false, 1), Decimal::from_parts(10, 0, 0, false, 0)),
+];
+
+/// The gates that need neither state nor time: on the numbers by themselves, and on bid and ask together;
+/// `syntax` for a quote without any price or with more digits than its middle can keep.
+///
+/// # Errors
+/// The first gate that the quote fails.
+pub fn check_form(quote: &Quote) -> Result<(), Refusal> {
+    check_size(quote)?;
+    check_book(quote)
+}
+
+/// The gates on the numbers by themselves, which stand before those on time.
+pub(super) fn check_size(quote: &Quote) -> Result<(), Refusal> {
+    let prices = [quote.bid, quote.ask, quote.last];
+    let mut prices = prices.iter().flatten().peekable();
+    if prices.peek().is_none() {
+        return Err(Refusal::Syntax);
+    }
+    let (min, max) = limits(quote.direction);
+    for price in prices {
+        if *price <= Decimal::ZERO {
+            return Err(Refusal::NonPositive);
+        }
+        if *price < min || *price > max {
+            return Err(Refusal::Magnitude);
+        }
+    }
+    Ok(())
+}
+
+/// The gates on bid and ask together, which stand last.
+pub(super) fn check_book(quote: &Quote) -> Result<(), Refusal> {
+    let (bid, ask) = match (quote.bid, quote.ask) {
+        (Some(bid), Some(ask)) => (bid, ask),
+        (None, None) => return Ok(()),
+        _ => return Err(Refusal::OneSided),
+    };
+    if bid >= ask {
+        return Err(Refusal::Crossed);
+    }
+    let middle = quote.value().ok_or(Refusal::Syntax)?;
+    let widest = middle.checked_mul(MAX_SPREAD).ok_or(Refusal::Syntax)?;
+    let spread = ask.checked_sub(bid).ok_or(Refusal::Syntax)?;
+    if spread > widest { Err(Refusal::WideSpread) } else { Ok(()) }
+}
+
+/// The gates on the exchange's own time: a quote may neither be older than its limit when it arrives, nor come
+/// from the future.
+///
+/// # Errors
+/// [`Refusal::Stale`] or [`Refusal::Future`].
+pub(super) fn check_time(quote: &Quote, now: Moment, stale_after: Duration) -> Result<(), Refusal> {
+    let Some(quoted_at) = quote.quoted_at else { return Ok(()) };
+    if now.wall_since(quoted_at) > stale_after {
+        return Err(Refusal::Stale);
+    }
+    if now.wall_until(quoted_at) > MAX_CLOCK_AHEAD {
+        return Err(Refusal::Future);
+    }
+    Ok(())
+}
+
+/// The gate on order, against a quote of the same symbol that is still believed.
+///
+/// The same number or the same time again is no older quote: exchanges repeat an unchanged one to show that it
+/// stands, and the second socket of a planned change delivers what the first one did.
+///
+/// # Errors
+/// [`Refusal::OutOfOrder`].
+pub(super) fn check_order(quote: &Quote, previous: &Quote) -> Result<(), Refusal> {
+    if let (Validity::Fixing { starts_at, .. }, Validity::Fixing { starts_at: previous, .. }) =
+        (quote.validity, previous.validity)
+    {
+        return if starts_at < previous { Err(Refusal::OutOfOrder) } else { Ok(()) };
+    }
+    let is_older = match (quote.sequence, previous.sequence) {
+        (Some(new), Some(old)) if new != old => new < old,
+        (Some(_), Some(_)) => !quote.same_price(previous),
+        _ => matches!((quote.quoted_at, previous.quoted_at), (Some(new), Some(old)) if new < old),
+    };
+    if is_older { Err(Refusal::OutOfOrder) } else { Ok(()) }
+}
+
+fn limits(direction: Direction) -> (Decimal, Decimal) {
+    let in_dollars = matches!(direction.counter.as_str(), "USD" | "USDT" | "USDC" | "FDUSD");
+    DOLLAR_LIMITS
+        .iter()
+        .find(|(base, ..)| in_dollars && direction.base.as_str() == *base)
+        .map_or((MIN_PRICE, MAX_PRICE), |(_, min, max)| (*min, *max))
+}
+
+#[cfg(test)]
+mod tests {
+    use chrono::{TimeDelta, Utc};
+
+    use super::*;
+    use crate::market::number;
+
+    fn quote(direction: &str, bid: &str, ask: &str) -> Quote {
+        let side = |text: &str| number::decimal(text);
+        Quote { bid: side(bid), ask: side(ask), ..Quote::last(direction.parse().unwrap(), Decimal::ONE) }
+    }
+
+    fn check(direction: &str, bid: &str, ask: &str, expected: Result<(), Refusal>) {
+        let quote = Quote { last: None, ..quote(direction, bid, ask) };
+        assert_eq!(check_form(&quote), expected, "{direction} {bid} {ask}");
+    }
+
+    #[test]
+    fn each_bad_form_is_refused_by_its_own_reason() {
+        check("BTC-USDT", "64000", "64000.01", Ok(()));
+        check("BTC-USDT", "0", "0.00000000", Err(Refusal::NonPositive));
+        check("BTC-USDT", "-1", "64000", Err(Refusal::NonPositive));
+        check("BTC-USDT", "64000", "64000", Err(Refusal::Crossed));
+        check("BTC-USDT", "64001", "64000", Err(Refusal::Crossed));
+        check("BTC-USDT", "64000", "", Err(Refusal::OneSided));
+        check("BTC-USDT", "", "64000", Err(Refusal::OneSided));
+        check("BTC-USDT", "", "", Err(Refusal::Syntax));
+        check("BTC-USDT", "850867136053.72", "850867136053.73", Err(Refusal::Magnitude));
+        check("BTC-USDT", "64000000", "64000001", Err(Refusal::Magnitude));
+        check("BTC-USDT", "64", "64.01", Err(Refusal::Magnitude));
+        check("USDT-USD", "1000", "1000.1", Err(Refusal::Magnitude));
+        check("SHIB-USDT", "0.00000842", "0.00000843", Ok(()));
+        check("SHIB-USDT", "0.00000000001", "0.000000000011", Err(Refusal::Magnitude));
+        check("BTC-VND", "1600000000", "1600000001", Ok(()));
+        check("SOL-USDT", "100", "105.13", Err(Refusal::WideSpread));
+        check("SOL-USDT", "97.5", "102.5", Ok(()));
+        check("SOL-USDT", "97.49", "102.51", Err(Refusal::WideSpread));
+    }
+
+    #[test]
+    fn a_source_without_a_book_needs_its_last_price_alone() {
+        let direction = "BTC-USD".parse().unwrap();
+        assert_eq!(check_form(&Quote::last(direction, Decimal::from(64_000))), Ok(()));
+        assert_eq!(check_form(&Quote::last(direction, Decimal::ZERO)), Err(Refusal::NonPositive));
+    }
+
+    #[test]
+    fn a_quote_from_the_future_or_from_long_ago_is_refused() {
+        let now = Moment { monotonic: Duration::from_secs(100), wall: Utc::now() };
+        for (ahead_ms, expected) in [
+            (0, Ok(())),
+            (2_000, Ok(())),
+            (2_001, Err(Refusal::Future)),
+            (3_600_000, Err(Refusal::Future)),
+            (-5_000, Ok(())),
+            (-5_001, Err(Refusal::Stale)),
+            (-60_000, Err(Refusal::Stale)),
+        ] {
+            let quoted_at = Some(now.wall + TimeDelta::milliseconds(ahead_ms));
+            let quote = Quote { quoted_at, ..quote("BTC-USDT", "64000", "64001") };
+            assert_eq!(check_time(&quote, now, Duration::from_secs(5)), expected, "{ahead_ms}");
+        }
+    }
+
+    #[test]
+    fn an_older_number_or_time_is_out_of_order_and_a_repetition_is_not() {
+        let at = |ms| Some(chrono::DateTime::UNIX_EPOCH + TimeDelta::milliseconds(ms));
+        let previous =
+            Quote { sequence: Some(10), quoted_at: at(1_000), ..quote("BTC-USDT", "64000", "64001") };
+        for (sequence, quoted_at, bid, is_ok) in [
+            (Some(11), at(1_000), "64000", true),
+            (Some(10), at(1_000), "64000", true),
+            (Some(10), at(1_000), "64000.5", false),
+            (Some(9), at(2_000), "64000", false),
+            (None, at(999), "64000", false),
+            (None, at(1_000), "64000", true),
+            (None, None, "64000", true),
+        ] {
+            let quote = Quote { sequence, quoted_at, ..quote("BTC-USDT", bid, "64001") };
+            assert_eq!(check_order(&quote, &previous).is_ok(), is_ok, "{sequence:?} {quoted_at:?} {bid}");
+        }
+    }
+}

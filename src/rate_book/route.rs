@@ -1,0 +1,209 @@
+//! The ways from one asset to another: over an exchange's own quotes, and over the reference legs that all share.
+//!
+//! Separate from the arithmetic because a route depends on what is listed, not on any price or time: it is found
+//! once, and used until a listing changes.
+
+use std::cmp::Reverse;
+use std::collections::HashMap;
+
+use super::shelf::Shelf;
+use crate::market::{Asset, Direction};
+
+/// Most legs of a route: base to USDT, USDT to USD, USD to a fiat.
+const MAX_LEGS: usize = 3;
+
+/// Most routes that are kept for one direction; those behind them are worse in every respect.
+const MAX_ROUTES: usize = 6;
+
+/// One way from base to counter.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Route {
+    pub(super) legs: Vec<Leg>,
+}
+
+/// One step of a route.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum Leg {
+    /// A rate of the exchange itself.
+    Own(Rate),
+    /// Between USDT and USD, from the first fresh source of `reference_priority`.
+    UsdtUsd {
+        /// Whether it is walked from USD to USDT.
+        inverted: bool,
+    },
+    /// Between two fiats, from the first fresh of these sources: an index into the shelves, and its rate.
+    Fiat {
+        /// From which fiat to which.
+        direction: Direction,
+        /// The sources, best first.
+        sources: Vec<(usize, Rate)>,
+    },
+}
+
+/// A rate that one source gives.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Rate {
+    /// One quote.
+    Quote(Step),
+    /// Two rows of a source's own table, by the currency that it is printed in: KZT and RUB of the Bank of Russia.
+    Table(Step, Step),
+}
+
+/// A quote, walked one way or the other.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Step {
+    /// Slot in the source's shelf.
+    pub(super) slot: usize,
+    /// Whether it is walked from counter to base.
+    pub(super) inverted: bool,
+}
+
+/// What routes depend on: all listings and the order of the reference sources.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Map<'a> {
+    pub(super) shelves: &'a [Shelf],
+    /// Whether anyone gives USDT-USD, or it is pegged.
+    pub(super) has_usdt_usd: bool,
+    /// Sources of fiat legs, best first, as indexes into the shelves.
+    pub(super) fiat_sources: &'a [usize],
+}
+
+impl Map<'_> {
+    /// The routes of one exchange for a direction, best first: fewest legs, then fewest fiat fixings among them (they
+    /// are a day old), then fewest reference legs, then by the names on the way. A route with more fixings than the
+    /// best one has is left out: it would answer a stale market with yesterday's rate.
+    pub(super) fn routes(&self, exchange: usize, direction: Direction) -> Vec<Route> {
+        if direction.base == direction.counter {
+            // The networks of USDT have one market price, and between them there is no market.
+            return Vec::new();
+        }
+        let mut walk = Walk {
+            map: self,
+            exchange,
+            own: own_edges(&self.shelves[exchange]),
+            goal: direction.counter,
+            found: Vec::new(),
+        };
+        walk.step(direction.base, &mut vec![direction.base], &mut Vec::new());
+        let mut found = walk.found;
+        found.sort_by(|(a, via_a), (b, via_b)| rank(a).cmp(&rank(b)).then_with(|| via_a.cmp(via_b)));
+        let fewest_fixings = found.first().map_or(0, |(route, _)| num_fixings(route));
+        let routes = found.into_iter().map(|(route, _)| route);
+        routes.filter(|route| num_fixings(route) <= fewest_fixings).take(MAX_ROUTES).collect()
+    }
+
+    /// The reference leg between two fiats; `None` if no source has both.
+    fn fiat_leg(&self, direction: Direction) -> Option<Leg> {
+        let rate = |at: &usize| Some((*at, rate_of(&self.shelves[*at], direction)?));
+        let sources: Vec<_> = self.fiat_sources.iter().filter_map(rate).collect();
+        (!sources.is_empty()).then_some(Leg::Fiat { direction, sources })
+    }
+}
+
+fn rank(route: &Route) -> (usize, usize, usize) {
+    let num_references = route.legs.iter().filter(|leg| !matches!(leg, Leg::Own(_))).count();
+    (route.legs.len(), num_fixings(route), num_references)
+}
+
+fn num_fixings(route: &Route) -> usize {
+    route.legs.iter().filter(|leg| matches!(leg, Leg::Fiat { .. })).count()
+}
+
+/// A rate between two currencies out of one source: its quote, that quote's inverse, or two rows of its table.
+fn rate_of(shelf: &Shelf, direction: Direction) -> Option<Rate> {
+    if let Some(step) = step_of(shelf, direction) {
+        return Some(Rate::Quote(step));
+    }
+    let through = |middle: Asset| {
+        let there = step_of(shelf, Direction::new(direction.base, middle))?;
+        let on = step_of(shelf, Direction::new(middle, direction.counter))?;
+        Some(Rate::Table(there, on))
+    };
+    let mut printed_in: Vec<Asset> =
+        shelf.listing().flat_map(|(_, listed)| [listed.base, listed.counter]).collect();
+    printed_in.retain(Asset::is_fiat);
+    printed_in.sort_by_key(|asset| Reverse(*asset));
+    printed_in.dedup();
+    let is_fiat_pair = direction.base.is_fiat() && direction.counter.is_fiat();
+    if is_fiat_pair { printed_in.into_iter().find_map(through) } else { None }
+}
+
+fn step_of(shelf: &Shelf, direction: Direction) -> Option<Step> {
+    let direct = shelf.listed(direction).map(|slot| Step { slot, inverted: false });
+    direct.or_else(|| shelf.listed(direction.inverse()).map(|slot| Step { slot, inverted: true }))
+}
+
+fn own_edges(shelf: &Shelf) -> HashMap<Asset, Vec<(Asset, Step)>> {
+    let mut edges: HashMap<Asset, Vec<(Asset, Step)>> = HashMap::new();
+    for (slot, direction) in shelf.listing() {
+        let Direction { base, counter } = direction;
+        edges.entry(base).or_default().push((counter, Step { slot, inverted: false }));
+        if shelf.listed(direction.inverse()).is_none() {
+            edges.entry(counter).or_default().push((base, Step { slot, inverted: true }));
+        }
+    }
+    edges
+}
+
+struct Walk<'a> {
+    map: &'a Map<'a>,
+    exchange: usize,
+    own: HashMap<Asset, Vec<(Asset, Step)>>,
+    goal: Asset,
+    /// Routes with the assets that they lead through.
+    found: Vec<(Route, Vec<Asset>)>,
+}
+
+impl Walk<'_> {
+    fn step(&mut self, from: Asset, visited: &mut Vec<Asset>, legs: &mut Vec<Leg>) {
+        if from == self.goal {
+            self.found.push((Route { legs: legs.clone() }, visited.clone()));
+            return;
+        }
+        if legs.len() == MAX_LEGS {
+            return;
+        }
+        for (to, leg) in self.edges(from, legs.last()) {
+            let may_arrive = legs.len() + 1 < MAX_LEGS || to == self.goal;
+            if may_arrive && !visited.contains(&to) {
+                visited.push(to);
+                legs.push(leg);
+                self.step(to, visited, legs);
+                legs.pop();
+                visited.pop();
+            }
+        }
+    }
+
+    fn edges(&self, from: Asset, last: Option<&Leg>) -> Vec<(Asset, Leg)> {
+        let own = self.own.get(&from).into_iter().flatten();
+        let mut edges: Vec<(Asset, Leg)> =
+            own.map(|(to, step)| (*to, Leg::Own(Rate::Quote(*step)))).collect();
+        if self.map.has_usdt_usd && from == Asset::USDT {
+            edges.push((Asset::USD, Leg::UsdtUsd { inverted: false }));
+        }
+        if self.map.has_usdt_usd && from == Asset::USD {
+            edges.push((Asset::USDT, Leg::UsdtUsd { inverted: true }));
+        }
+        // Two fixings in a row are one fixing at best.
+        if from.is_fiat() && !matches!(last, Some(Leg::Fiat { .. })) {
+            for to in self.fiat_stops().into_iter().filter(|to| *to != from) {
+                let direction = Direction::new(from, to);
+                if let Some(rate @ Rate::Table(..)) = rate_of(&self.map.shelves[self.exchange], direction) {
+                    edges.push((to, Leg::Own(rate)));
+                }
+                edges.extend(self.map.fiat_leg(direction).map(|leg| (to, leg)));
+            }
+        }
+        edges
+    }
+
+    /// The fiats that a fixing may lead to: the goal, the dollar, and what the exchange itself quotes.
+    fn fiat_stops(&self) -> Vec<Asset> {
+        let mut stops: Vec<Asset> = self.own.keys().copied().chain([Asset::USD, self.goal]).collect();
+        stops.retain(Asset::is_fiat);
+        stops.sort();
+        stops.dedup();
+        stops
+    }
+}
