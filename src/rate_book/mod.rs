@@ -18,6 +18,8 @@ mod selection;
 mod shelf;
 
 #[cfg(test)]
+mod simulation;
+#[cfg(test)]
 mod tests;
 
 pub use actor::{BookFailed, RateBook};
