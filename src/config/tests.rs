@@ -1,0 +1,398 @@
+//! What settings do together: file, environment and defaults. Each test gives both sources as texts.
+
+use std::ffi::OsString;
+use std::io::Write;
+use std::os::unix::ffi::OsStringExt;
+use std::time::Duration;
+
+use super::*;
+
+/// Loads `file` (as TOML) under `environment` (`NAME=value` lines).
+fn load(file: &str, environment: &str) -> Result<Loaded, ConfigError> {
+    let variables = environment.lines().map(str::trim).filter(|line| !line.is_empty()).map(|line| {
+        let (name, value) = line.split_once('=').unwrap();
+        (OsString::from(name), OsString::from(value))
+    });
+    let mut settings_file = tempfile::NamedTempFile::new().unwrap();
+    settings_file.write_all(file.as_bytes()).unwrap();
+    Loaded::read(Some(settings_file.path()), variables)
+}
+
+fn settings(file: &str, environment: &str) -> Settings {
+    load(file, environment).unwrap().settings
+}
+
+/// The problems of a file or an environment that is refused, one line each.
+fn refusal(file: &str, environment: &str) -> String {
+    match load(file, environment) {
+        Ok(_) => panic!("accepted: {file}{environment}"),
+        Err(ConfigError::Bad(problems)) => problems.iter().map(|problem| format!("{problem}\n")).collect(),
+        Err(other) => panic!("{other}"),
+    }
+}
+
+fn exchange<'a>(settings: &'a Settings, name: &str) -> &'a ExchangeSettings {
+    &settings.exchanges[&crate::exchange::row(name).unwrap().name]
+}
+
+fn warnings(file: &str, environment: &str) -> String {
+    load(file, environment).unwrap().warnings.iter().map(|warning| format!("{warning}\n")).collect()
+}
+
+#[test]
+fn every_bad_setting_of_the_file_is_refused_with_its_key_its_line_and_what_is_allowed() {
+    for (file, key, allowed) in [
+        ("listn = \"127.0.0.1:8080\"", "listn", "known: listen"),
+        ("listen = \"localhost:8080\"", "listen", "127.0.0.1:8080"),
+        ("listen = \":8080\"", "listen", "127.0.0.1:8080"),
+        ("listen = \"127.0.0.1\"", "listen", "127.0.0.1:8080"),
+        ("listen = \"127.0.0.1:70000\"", "listen", "127.0.0.1:8080"),
+        ("listen = 8080", "listen", "a number where a string in quotes belongs"),
+        ("listen = \"\"", "listen", "an empty text"),
+        ("database_url = \"mysql://db\"", "database_url", "postgres://"),
+        ("database_url = \"ratebook.db\"", "database_url", "sqlite://PATH"),
+        ("database_url = \"sqlite://\"", "database_url", "sqlite://PATH"),
+        ("directions = [\"BTCUSD\"]", "directions", "BTC-USD"),
+        ("directions = [\"BTC-USD\", \"btc-usd\"]", "directions", "named twice"),
+        ("directions = [\"BTC-BTC\"]", "directions", "in itself"),
+        ("directions = []", "directions", "empty"),
+        ("directions = [\"BTC-USD\", \"\"]", "directions", "empty"),
+        ("directions = \"BTC-USD\"", "directions", "list of strings"),
+        ("directions = [1]", "directions", "list of strings"),
+        ("priority = [\"binance\", \"krakn\"]", "priority", "unknown exchange `krakn` (known: binance"),
+        ("priority = [\"binance\", \" \"]", "priority", "empty"),
+        ("priority = [\"binance\", \"binance\"]", "priority", "named twice"),
+        ("priority = [\"Binance\"]", "priority", "known: binance"),
+        ("priority = []", "priority", "empty"),
+        ("reference_priority = [\"nobody\"]", "reference_priority", "known: binance"),
+        ("fiat_priority = [\"nobody\"]", "fiat_priority", "known: binance"),
+        ("fail_back_after = \"\"", "fail_back_after", "`5s`"),
+        ("fail_back_after = 15", "fail_back_after", "no unit"),
+        ("fail_back_after = \"15\"", "fail_back_after", "`5s`"),
+        ("fail_back_after = \"-5s\"", "fail_back_after", "`5s`"),
+        ("fail_back_after = \"5 parsecs\"", "fail_back_after", "`5s`"),
+        ("hold_reference = \"1000days\"", "hold_reference", "30days"),
+        ("hold_reference = \"10us\"", "hold_reference", "1ms"),
+        ("hold_reference = 1.5", "hold_reference", "string in quotes"),
+        ("usdt_usd = \"pegged\"", "usdt_usd", "reference, peg"),
+        ("state_file = \"\"", "state_file", "no path"),
+        ("tls_ca_file = \"/nowhere/ca.pem\"", "tls_ca_file", "cannot be read"),
+        ("tls_ca_file = \"/\"", "tls_ca_file", "not a file"),
+        ("max_connections = 0", "max_connections", "from 1"),
+        ("max_connections = -1", "max_connections", "from 1"),
+        ("max_connections = \"2000\"", "max_connections", "whole number"),
+        ("max_connections = 99999999999999999999", "max_connections", "from 1"),
+        ("cors_origins = [\"shop.example\"]", "cors_origins", "https://shop.example"),
+        ("cors_origins = [\"https://shop.example/\"]", "cors_origins", "https://shop.example"),
+        ("cors_origins = [\"https://shop.example/page\"]", "cors_origins", "https://shop.example"),
+        ("cors_origins = [\"*\"]", "cors_origins", "https://shop.example"),
+        ("roles = [\"collect\", \"cook\"]", "roles", "collect, answer, store"),
+        ("roles = []", "roles", "empty"),
+        ("exchanges = 5", "exchanges", "known: listen"),
+        ("[exchanges.krakn]", "exchanges.krakn", "known: binance"),
+        ("exchanges.binance = true", "exchanges.binance", "section"),
+        ("exchanges.binance.url = \"https://h\"", "exchanges.binance.url", "known: enabled, rest_url"),
+        ("exchanges.binance.enabled = \"yes\"", "exchanges.binance.enabled", "`true` or `false`"),
+        ("exchanges.binance.rest_url = \"\"", "exchanges.binance.rest_url", "`https://`"),
+        ("exchanges.binance.rest_url = \"h.example\"", "exchanges.binance.rest_url", "`https://`"),
+        ("exchanges.binance.rest_url = \"wss://h.example\"", "exchanges.binance.rest_url", "wrong scheme"),
+        ("exchanges.binance.rest_url = \"https://\"", "exchanges.binance.rest_url", "no URL"),
+        ("exchanges.binance.rest_url = \"https://h x\"", "exchanges.binance.rest_url", "no URL"),
+        ("exchanges.binance.rest_url = \"https://h:99999\"", "exchanges.binance.rest_url", "no URL"),
+        ("exchanges.binance.rest_url = \"https://h?a=b\"", "exchanges.binance.rest_url", "without one"),
+        (
+            "exchanges.binance.ws_url = \"https://h.example\"",
+            "exchanges.binance.ws_url",
+            "`ws://` or `wss://`",
+        ),
+        ("exchanges.binance.stale_after = \"0s\"", "exchanges.binance.stale_after", "longer than zero"),
+        ("exchanges.binance.poll_every = \"\"", "exchanges.binance.poll_every", "`5s`"),
+        (
+            "exchanges.coingecko.api_key = \"k\"",
+            "exchanges.coingecko.api_key",
+            "RATEBOOK_EXCHANGES__COINGECKO__API_KEY",
+        ),
+        ("api_key = \"k\"", "api_key", "known: listen"),
+    ] {
+        let refusal = refusal(&format!("# A comment.\n{file}\n"), "");
+        assert!(refusal.starts_with(&format!("setting `{key}` (")), "{file}: {refusal}");
+        assert!(refusal.contains(":2): "), "{file}: {refusal}");
+        assert!(refusal.contains(allowed), "{file}: {refusal}");
+        assert_eq!(refusal.lines().count(), 1, "{file}: {refusal}");
+    }
+}
+
+#[test]
+fn every_bad_setting_of_the_environment_is_refused_with_its_key_and_its_variable() {
+    for (variable, key, allowed) in [
+        ("RATEBOOK_LISTEN=8080", "listen", "127.0.0.1:8080"),
+        ("RATEBOOK_LISTEN=", "listen", "127.0.0.1:8080"),
+        ("RATEBOOK_DIRECTIONS=BTC-USD,,ETH-USD", "directions", "empty"),
+        ("RATEBOOK_DIRECTIONS=", "directions", "empty"),
+        ("RATEBOOK_PRIORITY=binance,", "priority", "empty"),
+        ("RATEBOOK_PRIORITY=nobody", "priority", "known: binance"),
+        ("RATEBOOK_FIAT_PRIORITY=", "fiat_priority", "empty"),
+        ("RATEBOOK_CORS_ORIGINS=https://a.example,", "cors_origins", "empty"),
+        ("RATEBOOK_FAIL_BACK_AFTER=", "fail_back_after", "`5s`"),
+        ("RATEBOOK_MAX_CONNECTIONS=many", "max_connections", "whole number"),
+        ("RATEBOOK_EXCHANGES__BINANCE__ENABLED=1", "exchanges.binance.enabled", "`true` nor `false`"),
+        ("RATEBOOK_EXCHANGES__BINANCE__WS=x", "exchanges.binance.ws", "known: ENABLED, REST_URL"),
+        ("RATEBOOK_EXCHANGES__BINANCE=x", "exchanges.binance", "known: ENABLED"),
+        ("RATEBOOK_EXCHANGES__KRAKN__ENABLED=true", "exchanges.krakn.enabled", "unknown exchange `krakn`"),
+        ("RATEBOOK_EXCHANGES__binance__ENABLED=true", "exchanges.binance.enabled", "known: binance"),
+        ("RATEBOOK_EXCHANGES__COINGECKO__API_KEY=ké", "exchanges.coingecko.api_key", "visible ASCII"),
+    ] {
+        let refusal = refusal("", variable);
+        let name = variable.split('=').next().unwrap();
+        assert!(refusal.starts_with(&format!("setting `{key}` ({name}): ")), "{variable}: {refusal}");
+        assert!(refusal.contains(allowed), "{variable}: {refusal}");
+        assert_eq!(refusal.lines().count(), 1, "{variable}: {refusal}");
+    }
+}
+
+#[test]
+fn all_mistakes_are_told_at_once() {
+    let refusal =
+        refusal("listen = 1\nhold_reference = \"\"\n[exchanges.binance]\nbogus = 1", "RATEBOOK_ROLES=cook");
+    for key in ["`listen`", "`hold_reference`", "`exchanges.binance.bogus`", "`roles`"] {
+        assert!(refusal.contains(key), "{key}: {refusal}");
+    }
+    assert_eq!(refusal.lines().count(), 4, "{refusal}");
+}
+
+#[test]
+fn a_file_that_is_no_toml_is_refused_with_its_line_and_without_its_words() {
+    let refusal = refusal("listen = \"127.0.0.1:80\"\napi_key = planted-secret\n", "");
+    assert!(refusal.contains(":2: not TOML"), "{refusal}");
+    assert!(!refusal.contains("planted"), "{refusal}");
+}
+
+#[test]
+fn a_file_that_is_absent_is_told_apart_from_a_bad_one() {
+    let error = Settings::load(Some(Path::new("/nowhere/ratebook.toml")), std::iter::empty()).unwrap_err();
+    assert!(matches!(error, ConfigError::NoFile { .. }), "{error}");
+    assert!(error.to_string().contains("/nowhere/ratebook.toml"), "{error}");
+}
+
+#[test]
+fn a_file_without_an_end_is_refused() {
+    let error = Settings::load(Some(Path::new("/dev/zero")), std::iter::empty()).unwrap_err();
+    assert!(error.to_string().contains("larger than"), "{error}");
+}
+
+#[test]
+fn values_that_are_not_utf8_are_refused_by_name() {
+    let value = OsString::from_vec(vec![0xff, 0xfe]);
+    let variables = [("RATEBOOK_LISTEN".into(), value.clone()), ("RATEBOOK_PORT".into(), value)];
+    let error = Settings::load(None, variables.into_iter()).unwrap_err();
+    assert_eq!(error.to_string(), "setting `listen` (RATEBOOK_LISTEN): the value is not UTF-8");
+}
+
+#[test]
+fn the_environment_overrides_the_file_and_the_file_the_default() {
+    let file = "fail_back_after = \"1s\"\nhold_reference = \"2s\"\n[exchanges.binance]\nstale_after = \"3s\"\nenabled = true";
+    let settings =
+        settings(file, "RATEBOOK_HOLD_REFERENCE=4s\nRATEBOOK_EXCHANGES__BINANCE__STALE_AFTER=500ms");
+    assert_eq!(settings.fail_back_after, Duration::from_secs(1));
+    assert_eq!(settings.hold_reference, Duration::from_secs(4));
+    assert_eq!(exchange(&settings, "binance").stale_after, Duration::from_millis(500));
+    assert_eq!(settings.max_connections, 2000);
+}
+
+#[test]
+fn the_environment_mends_a_bad_value_of_the_file() {
+    assert_eq!(settings("max_connections = 0", "RATEBOOK_MAX_CONNECTIONS=7").max_connections, 7);
+}
+
+#[test]
+fn lists_of_the_environment_are_separated_by_commas() {
+    let settings =
+        settings("", "RATEBOOK_PRIORITY=coingecko, binance\nRATEBOOK_DIRECTIONS=btc-usd,usdttrc-rub");
+    assert_eq!(
+        settings.priority.iter().map(|name| name.as_str()).collect::<Vec<_>>(),
+        ["coingecko", "binance"]
+    );
+    assert_eq!(
+        settings.directions.iter().map(ToString::to_string).collect::<Vec<_>>(),
+        ["BTC-USD", "USDTTRC-RUB"]
+    );
+}
+
+#[test]
+fn values_may_be_empty_where_empty_means_none() {
+    let file =
+        "tls_ca_file = \"\"\ncors_origins = []\nfail_back_after = \"0s\"\n[exchanges.binance]\nws_url = \"\"";
+    let environment =
+        "RATEBOOK_CORS_ORIGINS=\nRATEBOOK_TLS_CA_FILE=\nRATEBOOK_EXCHANGES__COINGECKO__API_KEY=";
+    let settings = settings(file, environment);
+    assert_eq!(exchange(&settings, "binance").ws_url, "");
+    assert_eq!(exchange(&settings, "coingecko").api_key, None);
+    assert_eq!((settings.tls_ca_file, settings.cors_origins), (None, Vec::new()));
+    assert_eq!(settings.fail_back_after, Duration::ZERO);
+}
+
+#[test]
+fn one_slash_at_the_end_of_an_address_is_dropped() {
+    let settings = settings("", "RATEBOOK_EXCHANGES__BINANCE__REST_URL=http://127.0.0.1:9900/binance/");
+    assert_eq!(exchange(&settings, "binance").rest_url, "http://127.0.0.1:9900/binance");
+}
+
+#[test]
+fn default_lists_lose_what_is_disabled_and_explicit_lists_refuse_it() {
+    let disabled = "[exchanges.binance]\nenabled = false";
+    let default = settings(disabled, "");
+    assert!(!default.priority.iter().any(|name| name.as_str() == "binance"));
+    assert!(default.priority.iter().any(|name| name.as_str() == "coingecko"));
+    for list in ["priority", "reference_priority", "fiat_priority"] {
+        let refusal = refusal(&format!("{list} = [\"coingecko\", \"binance\"]\n{disabled}"), "");
+        assert!(
+            refusal.starts_with(&format!("setting `{list}` (")) && refusal.contains("binance"),
+            "{refusal}"
+        );
+    }
+}
+
+#[test]
+fn a_key_gives_the_pace_that_it_allows_unless_a_pace_is_set() {
+    let key = "RATEBOOK_EXCHANGES__COINGECKO__API_KEY=planted";
+    for (file, environment, expected) in [
+        ("", "", 60),
+        ("", key, 20),
+        ("[exchanges.coingecko]\npoll_every = \"45s\"", key, 45),
+        ("[exchanges.coingecko]\npoll_every = \"5s\"", "", 5),
+    ] {
+        let pace = exchange(&settings(file, environment), "coingecko").poll_every;
+        assert_eq!(pace, Duration::from_secs(expected), "{file} {environment}");
+    }
+}
+
+#[test]
+fn what_an_exchange_or_the_service_suffers_from_is_honoured_with_a_warning() {
+    let key = "RATEBOOK_EXCHANGES__COINGECKO__API_KEY=planted";
+    for (file, environment, expected) in [
+        ("", "", ""),
+        (
+            "[exchanges.coingecko]\npoll_every = \"59s\"",
+            "",
+            "`exchanges.coingecko.poll_every`: 59s is faster",
+        ),
+        ("[exchanges.coingecko]\npoll_every = \"60s\"", "", ""),
+        ("[exchanges.coingecko]\npoll_every = \"20s\"", key, ""),
+        ("[exchanges.coingecko]\npoll_every = \"19s\"", key, "with a key allows (20s)"),
+        ("[exchanges.binance]\npoll_every = \"1ms\"\nenabled = false", "", ""),
+        (
+            "[exchanges.coingecko]\nstale_after = \"60s\"",
+            "",
+            "`exchanges.coingecko.stale_after`: 1m is not longer",
+        ),
+        ("[exchanges.binance]\npoll_every = \"50ms\"", "", "`exchanges.binance.poll_every`: 50ms is faster"),
+        ("[exchanges.binance]\npoll_every = \"100ms\"", "", ""),
+        (
+            "",
+            "RATEBOOK_EXCHANGES__BINANCE__API_KEY=planted",
+            "`exchanges.binance.api_key`: binance has no use",
+        ),
+        ("[exchanges.coingecko]\nrest_url = \"http://proxy.example\"", key, "unencrypted"),
+        ("[exchanges.coingecko]\nrest_url = \"http://127.0.0.1:9900\"", key, ""),
+        ("database_url = \"postgres://me:planted@db/x\"", "", "`database_url`: a password in the file"),
+        ("database_url = \"postgres://me@db/x\"", "", ""),
+        ("", "RATEBOOK_DATABASE_URL=postgres://me:planted@db/x", ""),
+        ("", "RATEBOOK_LISTN=1", "`RATEBOOK_LISTN`: no such setting, ignored"),
+        (
+            "",
+            "RATEBOOK_EXCHANGES_SERVICE_HOST=10.0.0.1",
+            "`RATEBOOK_EXCHANGES_SERVICE_HOST`: no such setting",
+        ),
+        ("", "RATEBOOK_LOG=debug\nRATEBOOK_CONFIG=x\nPATH=/bin\nratebook_listen=x", ""),
+    ] {
+        let warnings = warnings(file, environment);
+        assert!(warnings.contains(expected), "{file} {environment}: {warnings}");
+        assert_eq!(
+            warnings.lines().count(),
+            usize::from(!expected.is_empty()),
+            "{file} {environment}: {warnings}"
+        );
+        assert!(!warnings.contains("planted"), "{warnings}");
+    }
+}
+
+#[test]
+fn nobody_left_to_answer_is_a_warning() {
+    let file: String =
+        EXCHANGES.iter().map(|row| format!("[exchanges.{}]\nenabled = false\n", row.name)).collect();
+    let warnings = warnings(&file, "");
+    for key in ["`priority`", "`reference_priority`", "`fiat_priority`"] {
+        assert!(warnings.contains(key), "{warnings}");
+    }
+}
+
+#[test]
+fn the_effective_settings_read_back_to_the_same_settings() {
+    let all_off: String =
+        EXCHANGES.iter().map(|row| format!("[exchanges.{}]\nenabled = false\n", row.name)).collect();
+    let odd = "state_file = \"a \\\"b\\\" \\\\ #\\n.json\"\ncors_origins = [\"https://Shop.Example:8443\"]\n\
+               usdt_usd = \"peg\"\nfail_back_after = \"1h 2m 3s 4ms\"\nroles = [\"answer\"]";
+    for (file, environment) in [
+        ("", ""),
+        (all_off.as_str(), ""),
+        (odd, "RATEBOOK_LISTEN=[::1]:0\nRATEBOOK_EXCHANGES__BINANCE__WS_URL=\nRATEBOOK_MAX_CONNECTIONS=1"),
+    ] {
+        let loaded = load(file, environment).unwrap();
+        let page = loaded.to_toml();
+        assert_eq!(settings(&page, ""), loaded.settings, "{page}");
+    }
+}
+
+#[test]
+fn the_effective_settings_say_where_a_value_comes_from() {
+    let page = load("max_connections = 5\n", "RATEBOOK_FAIL_BACK_AFTER=2s").unwrap().to_toml();
+    let line = |name: &str| page.lines().find(|line| line.starts_with(name)).unwrap();
+    assert!(line("max_connections").ends_with(":1"), "{page}");
+    assert_eq!(line("fail_back_after"), "fail_back_after = \"2s\"  # RATEBOOK_FAIL_BACK_AFTER");
+    assert_eq!(line("hold_reference"), "hold_reference = \"1h\"");
+}
+
+#[test]
+fn no_secret_is_ever_shown() {
+    let urls = [
+        "postgres://me:planted@db/x",
+        "postgres://me:pl@nted?planted@db/x",
+        "postgresql://db/x?user=me&password=planted&sslmode=require",
+        "postgres://:planted@db",
+    ];
+    for url in urls {
+        let environment =
+            format!("RATEBOOK_DATABASE_URL={url}\nRATEBOOK_EXCHANGES__COINGECKO__API_KEY=planted");
+        let loaded = load("", &environment).unwrap();
+        for shown in [loaded.to_toml(), format!("{loaded:?}"), format!("{:?}", loaded.settings)] {
+            assert!(!shown.contains("planted") && !shown.contains("nted"), "{shown}");
+            toml::from_str::<toml::Table>(&loaded.to_toml()).unwrap();
+        }
+        assert_eq!(loaded.settings.database_url, url);
+        assert!(loaded.to_toml().contains("# api_key is set, and not shown"));
+    }
+    for (file, environment) in [
+        ("database_url = \"mysql://me:planted@db\"", ""),
+        ("[exchanges.coingecko]\napi_key = \"planted\"", ""),
+        ("[exchanges.coingecko]\napikey = \"planted\"", ""),
+        ("[exchanges.coingecko]\nrest_url = \"https://me:planted@h\"", ""),
+        ("[exchanges.coingecko]\nrest_url = \"https://h?key=planted\"", ""),
+        ("", "RATEBOOK_EXCHANGES__COINGECKO__APIKEY=planted"),
+        ("", "RATEBOOK_EXCHANGES__COINGECKO__API_KEY=planted\u{7}"),
+    ] {
+        let refusal = refusal(file, environment);
+        assert!(!refusal.contains("planted"), "{refusal}");
+    }
+}
+
+#[test]
+fn defaults_are_those_of_the_tables() {
+    let default = Settings::default();
+    assert_eq!(default.listen.to_string(), "127.0.0.1:8080");
+    assert_eq!(default.directions.len(), 8);
+    assert_eq!(default.roles, Role::ALL);
+    for row in EXCHANGES {
+        assert_eq!(default.exchanges[&row.name], ExchangeSettings::of(row), "{}", row.name);
+    }
+    assert!(load("", "").unwrap().warnings.is_empty());
+}
