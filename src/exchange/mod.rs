@@ -13,7 +13,13 @@ use crate::market::{Direction, ExchangeName, Quote, Refusal};
 
 pub mod actor;
 pub mod backoff;
-pub mod symbols;
+pub mod decode;
+
+#[cfg(test)]
+mod corpus;
+mod json;
+mod markets;
+mod symbols;
 
 mod binance;
 mod cbr;
@@ -37,6 +43,11 @@ pub trait Exchange: Send {
     fn read_failure(&mut self, request: &Request, status: u16, body: &[u8]) -> Reading {
         let _ = (request, status, body);
         Reading::default()
+    }
+
+    /// The exchange's spelling of a direction that it quotes, for messages to people.
+    fn symbol(&self, direction: Direction) -> String {
+        direction.to_string()
     }
 }
 
@@ -193,6 +204,16 @@ pub struct Reading {
     pub reply: Option<Frame>,
     /// What else it tells.
     pub signals: Vec<Signal>,
+}
+
+impl Reading {
+    /// Adds what came of one row: a quote, or its symbol and why it was refused.
+    fn push(&mut self, symbol: &str, row: Result<Quote, Refusal>) {
+        match row {
+            Ok(quote) => self.quotes.push(quote),
+            Err(refusal) => self.refused.push((json::shown(symbol), refusal)),
+        }
+    }
 }
 
 /// What a frame tells beside prices.

@@ -52,7 +52,8 @@ impl Quote {
         Self { last: Some(last), ..Self::empty(direction) }
     }
 
-    fn empty(direction: Direction) -> Self {
+    /// A quote without any price yet, to be filled.
+    pub fn empty(direction: Direction) -> Self {
         Self {
             direction,
             bid: None,

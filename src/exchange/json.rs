@@ -1,0 +1,150 @@
+//! How the JSON of exchanges is read: by its text, row by row, and never by position.
+//!
+//! Separate because every exchange needs the same care: a price must not pass through floating point, one bad row
+//! must not drop its siblings, and a list where an object is documented must not be read as that object's fields
+//! in order, which is what serde does by default.
+
+use std::borrow::Cow;
+
+use chrono::{DateTime, Utc};
+use rust_decimal::Decimal;
+use serde::{Deserialize, Deserializer};
+use serde_json::value::RawValue;
+
+use super::FrameError;
+use crate::market::{Refusal, number};
+
+/// Characters of foreign text that are kept for people: enough for every real symbol, and no more of a page of
+/// HTML.
+const MAX_SHOWN: usize = 60;
+
+/// The text of a frame. All of it has to be UTF-8, also the parts that nobody looks at.
+pub(super) fn text(bytes: &[u8]) -> Result<&str, FrameError> {
+    std::str::from_utf8(bytes).map_err(|_| FrameError::Encoding)
+}
+
+/// Reads a JSON object by the names of its members.
+pub(super) fn object<'a, T: Deserialize<'a>>(text: &'a str) -> Result<T, FrameError> {
+    if !is_object(text) {
+        return Err(FrameError::Syntax(format!("no object: `{}`", shown(text))));
+    }
+    Ok(serde_json::from_str(text)?)
+}
+
+/// Reads a JSON list, each element left as it is.
+pub(super) fn list(text: &str) -> Result<Vec<&RawValue>, FrameError> {
+    Ok(serde_json::from_str(text)?)
+}
+
+/// Whether the text begins as a JSON object does.
+pub(super) fn is_object(text: &str) -> bool {
+    text.trim_start().starts_with('{')
+}
+
+/// Whether the text begins as a JSON list does.
+pub(super) fn is_list(text: &str) -> bool {
+    text.trim_start().starts_with('[')
+}
+
+/// The content of a JSON string; `None` if something else stands there.
+pub(super) fn string(raw: &RawValue) -> Option<Cow<'_, str>> {
+    #[derive(Deserialize)]
+    #[serde(transparent)]
+    struct Text<'a>(#[serde(borrow)] Cow<'a, str>);
+
+    serde_json::from_str::<Text<'_>>(raw.get()).ok().map(|text| text.0)
+}
+
+/// A whole number that is not negative; `None` if something else stands there, a string too.
+pub(super) fn natural(raw: &RawValue) -> Option<u64> {
+    raw.get().parse().ok()
+}
+
+/// A price that has to stand there as a JSON number or as a string that holds one.
+pub(super) fn price(raw: &RawValue) -> Result<Decimal, Refusal> {
+    let text = raw.get();
+    let unquoted = text.strip_prefix('"').and_then(|text| text.strip_suffix('"')).unwrap_or(text);
+    number::decimal(unquoted).ok_or(Refusal::Syntax)
+}
+
+/// One side of a book. A side that is missing, `null` or an empty string is a side that nobody offers.
+pub(super) fn side(raw: Option<&RawValue>) -> Result<Option<Decimal>, Refusal> {
+    match raw.map(RawValue::get) {
+        None | Some("null" | "\"\"") => Ok(None),
+        Some(_) => raw.map(price).transpose(),
+    }
+}
+
+/// Both sides of a book. A row that has neither is no book, and is refused: its last price alone may be that of a
+/// market that was closed years ago.
+pub(super) fn book(
+    bid: Option<&RawValue>,
+    ask: Option<&RawValue>,
+) -> Result<(Option<Decimal>, Option<Decimal>), Refusal> {
+    match (side(bid)?, side(ask)?) {
+        (None, None) => Err(Refusal::Syntax),
+        book => Ok(book),
+    }
+}
+
+/// A time in milliseconds since 1970.
+pub(super) fn time_in_ms(raw: &RawValue) -> Result<DateTime<Utc>, Refusal> {
+    let ms = natural(raw).and_then(|ms| i64::try_from(ms).ok());
+    ms.and_then(DateTime::from_timestamp_millis).ok_or(Refusal::Syntax)
+}
+
+/// For a member that may be missing, where `null` is not the same as missing. Goes with `#[serde(default)]`.
+pub(super) fn present<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<&'de RawValue>, D::Error> {
+    <&RawValue>::deserialize(deserializer).map(Some)
+}
+
+/// The beginning of a foreign text, for people.
+pub(super) fn shown(text: &str) -> String {
+    text.chars().take(MAX_SHOWN).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[derive(Debug, Deserialize)]
+    struct Pair<'a> {
+        #[serde(borrow, default, deserialize_with = "present")]
+        a: Option<&'a RawValue>,
+        #[serde(borrow, default, deserialize_with = "present")]
+        b: Option<&'a RawValue>,
+    }
+
+    #[test]
+    fn a_list_is_never_read_as_an_object() {
+        assert!(object::<Pair<'_>>(r#"["1","2"]"#).is_err());
+        assert!(object::<Pair<'_>>(r#" {"a":"1","b":"2"}"#).is_ok());
+    }
+
+    #[test]
+    fn null_is_not_the_same_as_missing() {
+        let pair: Pair<'_> = object(r#"{"a":null}"#).unwrap();
+        assert_eq!((pair.a.map(RawValue::get), pair.b.map(RawValue::get)), (Some("null"), None));
+    }
+
+    #[test]
+    fn a_side_that_nobody_offers_is_none_and_anything_but_a_number_is_refused() {
+        let one = Some(Decimal::ONE);
+        for (json, expected) in [
+            (r#"{"a":"1"}"#, Ok(one)),
+            (r#"{"a":1}"#, Ok(one)),
+            (r#"{"a":1.0e0}"#, Ok(one)),
+            (r#"{"a":""}"#, Ok(None)),
+            (r#"{"a":null}"#, Ok(None)),
+            ("{}", Ok(None)),
+            (r#"{"a":" "}"#, Err(Refusal::Syntax)),
+            (r#"{"a":"$1"}"#, Err(Refusal::Syntax)),
+            (r#"{"a":"NaN"}"#, Err(Refusal::Syntax)),
+            (r#"{"a":true}"#, Err(Refusal::Syntax)),
+            (r#"{"a":["1"]}"#, Err(Refusal::Syntax)),
+            (r#"{"a":{}}"#, Err(Refusal::Syntax)),
+        ] {
+            assert_eq!(side(object::<Pair<'_>>(json).unwrap().a), expected, "{json}");
+        }
+    }
+}
