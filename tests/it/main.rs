@@ -2,4 +2,5 @@
 
 #![expect(clippy::unwrap_used, reason = "an unwrap that fails is a test that fails")]
 
+mod layout;
 mod supervisor;
