@@ -228,18 +228,18 @@ fn end_of_text(source: &[char], from: usize, quote: char) -> usize {
     source.len()
 }
 
-/// Blanks every item under `#[cfg(test)]`, and gives the names of those that are modules in other files.
+/// Blanks every item under `#[cfg(test)]` or `#[cfg(all(test, …))]`, and gives the names of those that are modules in
+/// other files.
 fn blank_test_items(code: &mut [char]) -> Vec<String> {
     let mut modules = Vec::new();
-    let attribute: Vec<char> = "#[cfg(test)]".chars().collect();
     let mut at = 0;
-    while at + attribute.len() <= code.len() {
-        if code[at..at + attribute.len()] != attribute[..] {
+    while at < code.len() {
+        let Some(attribute) = test_attribute(&code[at..]) else {
             at += 1;
             continue;
-        }
-        let end = end_of_item(code, at + attribute.len());
-        let item: String = code[at + attribute.len()..end].iter().collect();
+        };
+        let end = end_of_item(code, at + attribute);
+        let item: String = code[at + attribute..end].iter().collect();
         if let Some((_, name)) = item.strip_suffix(';').and_then(|item| item.rsplit_once("mod ")) {
             modules.push(name.trim().to_owned());
         }
@@ -247,6 +247,13 @@ fn blank_test_items(code: &mut [char]) -> Vec<String> {
         at = end;
     }
     modules
+}
+
+/// The length of the attribute that begins here, if it says that an item exists in tests only.
+fn test_attribute(code: &[char]) -> Option<usize> {
+    let begins = |word: &str| word.chars().enumerate().all(|(n, c)| code.get(n) == Some(&c));
+    let is_one = begins("#[cfg(test)") || begins("#[cfg(all(test,");
+    if is_one { code.iter().position(|c| *c == ']').map(|end| end + 1) } else { None }
 }
 
 /// Past the `;` or the last brace of the item that begins here.
@@ -371,6 +378,7 @@ mod tests {
             "#[cfg(test)]\nmod tests {\n    use awc::Client;\n    fn f() { awc::x() }\n}",
             "#[cfg(test)]\nfn f(x: [u8; 3]) { awc::x() }",
             "#[cfg(test)]\nuse awc::{Client, error};",
+            "#[cfg(all(test, feature = \"x\"))]\nmod tests { awc::x() }",
         ] {
             assert_eq!(named("src/a.rs", text), Vec::<String>::new(), "{text}");
         }
