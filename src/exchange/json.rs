@@ -5,9 +5,12 @@
 //! in order, which is what serde does by default.
 
 use std::borrow::Cow;
+use std::collections::HashSet;
+use std::fmt;
 
 use chrono::{DateTime, Utc};
 use rust_decimal::Decimal;
+use serde::de::{Error as _, MapAccess, Visitor};
 use serde::{Deserialize, Deserializer};
 use serde_json::value::RawValue;
 
@@ -60,6 +63,11 @@ pub(super) fn natural(raw: &RawValue) -> Option<u64> {
     raw.get().parse().ok()
 }
 
+/// A price that has to stand there as a JSON number.
+pub(super) fn number(raw: &RawValue) -> Result<Decimal, Refusal> {
+    number::decimal(raw.get()).ok_or(Refusal::Syntax)
+}
+
 /// A price that has to stand there as a JSON number or as a string that holds one.
 pub(super) fn price(raw: &RawValue) -> Result<Decimal, Refusal> {
     let text = raw.get();
@@ -101,6 +109,38 @@ pub(super) fn present<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Opti
 /// The beginning of a foreign text, for people.
 pub(super) fn shown(text: &str) -> String {
     text.chars().take(MAX_SHOWN).collect()
+}
+
+/// Every member of an object whose names are data, in its order. A name that comes twice is an error, because
+/// nobody can say which of the two is meant.
+pub(super) struct Members<'a>(pub(super) Vec<(Cow<'a, str>, &'a RawValue)>);
+
+impl<'de: 'a, 'a> Deserialize<'de> for Members<'a> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Names;
+
+        impl<'de> Visitor<'de> for Names {
+            type Value = Members<'de>;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("an object")
+            }
+
+            fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Self::Value, A::Error> {
+                let (mut members, mut names) = (Vec::new(), HashSet::new());
+                while let Some((name, value)) = map.next_entry::<&RawValue, &RawValue>()? {
+                    let name = string(name).ok_or_else(|| A::Error::custom("a name is no text"))?;
+                    if !names.insert(name.clone()) {
+                        return Err(A::Error::custom(format_args!("`{}` comes twice", shown(&name))));
+                    }
+                    members.push((name, value));
+                }
+                Ok(Members(members))
+            }
+        }
+
+        deserializer.deserialize_map(Names)
+    }
 }
 
 #[cfg(test)]
@@ -146,5 +186,14 @@ mod tests {
         ] {
             assert_eq!(side(object::<Pair<'_>>(json).unwrap().a), expected, "{json}");
         }
+    }
+
+    #[test]
+    fn a_name_that_comes_twice_is_an_error() {
+        assert!(object::<Members<'_>>(r#"{"a":1,"a":2}"#).is_err());
+        assert!(object::<Members<'_>>(r#"{"a":1,"\u0061":2}"#).is_err());
+        let members: Members<'_> = object(r#"{"b":1,"a":[2]}"#).unwrap();
+        let members: Vec<_> = members.0.iter().map(|(name, value)| (&**name, value.get())).collect();
+        assert_eq!(members, [("b", "1"), ("a", "[2]")]);
     }
 }

@@ -17,6 +17,7 @@ pub mod decode;
 
 #[cfg(test)]
 mod corpus;
+mod fixing;
 mod json;
 mod markets;
 mod symbols;
