@@ -1,1 +1,165 @@
-//! What clients see over HTTP: every route and version on one screen.
+//! What clients see over HTTP: every route and version on one screen, and the server that serves them.
+//!
+//! The one place with JSON shapes for clients. Handlers read a request, ask [`RateBook`](crate::rate_book) by
+//! message, and write the answer; they decide nothing about courses.
+
+mod cors;
+mod error;
+mod guard;
+mod health;
+mod query;
+mod v1;
+
+use std::io;
+use std::net::{SocketAddr, TcpListener};
+use std::sync::Arc;
+use std::time::Duration;
+
+use actix::Recipient;
+use actix_web::dev::Server;
+use actix_web::http::Method;
+use actix_web::http::header::{self, HeaderValue};
+use actix_web::{App, Handler, HttpResponse, HttpServer, Responder, middleware, web};
+use socket2::{Domain, Protocol, Socket, Type};
+
+use self::cors::Cors;
+use self::error::ApiError;
+use self::query::Offer;
+use crate::market::{Direction, ExchangeName, Moment};
+use crate::rate_book::{GetCourses, GetHealth};
+
+/// Every route.
+fn routes(config: &mut web::ServiceConfig) {
+    config
+        .service(read_only("/v1/courses", v1::courses::all))
+        .service(read_only("/v1/courses/{direction}", v1::courses::one))
+        .service(read_only("/health", health::report))
+        .service(read_only("/health/live", health::live))
+        .service(read_only("/health/ready", health::ready))
+        .default_service(web::to(|| async { Err::<HttpResponse, _>(ApiError::UnknownPath) }));
+}
+
+/// What every route accepts, as `Allow` says it.
+const READ_ONLY_METHODS: &str = "GET, HEAD, OPTIONS";
+
+/// Keeps browsers from reading an answer as anything but what its `Content-Type` says.
+const NO_SNIFF: HeaderValue = HeaderValue::from_static("nosniff");
+
+/// Time in which [`RateBook`](crate::rate_book) has to answer. It answers within a millisecond unless it is stuck,
+/// and a client that waits longer than this for a course would get one that has aged while it waited.
+const BOOK_TIMEOUT: Duration = Duration::from_secs(1);
+
+/// Time for the first head of a connection, and for the body of a request.
+const REQUEST_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// Silence after which a connection is closed. nginx closes its own idle ones after 60 s: ours lives longer, so that
+/// it is never closed at the moment when a request is put on it.
+const KEEP_ALIVE: Duration = Duration::from_secs(75);
+
+/// Time for requests in flight when the server stops; the process has 15 s for everything.
+const SHUTDOWN_TIMEOUT_S: u64 = 10;
+
+/// Connections that wait to be accepted; a crowd that arrives at once is not turned away.
+const BACKLOG: i32 = 1024;
+
+/// Most threads that serve. A request costs some microseconds, and beyond this they would all wait for the book.
+const MAX_WORKERS: usize = 4;
+
+/// What the server needs to know and whom to ask.
+#[derive(Debug, Clone)]
+pub struct HttpSetup {
+    /// Who has the courses.
+    pub courses: Recipient<GetCourses>,
+    /// Who knows the state of everything.
+    pub health: Recipient<GetHealth>,
+    /// The configured directions, in their order.
+    pub directions: Arc<[Direction]>,
+    /// The enabled exchanges, those too that only give reference legs.
+    pub exchanges: Arc<[ExchangeName]>,
+    /// Connections held at once, over all threads.
+    pub max_connections: usize,
+    /// Origins that browsers may ask from, `*` for any; empty for none.
+    pub cors_origins: Vec<String>,
+    /// When the process started.
+    pub started_at: Moment,
+}
+
+/// What handlers share.
+struct Shared {
+    courses: Recipient<GetCourses>,
+    health: Recipient<GetHealth>,
+    offer: Offer,
+    cors: Cors,
+    started_at: Moment,
+}
+
+impl From<HttpSetup> for Shared {
+    fn from(setup: HttpSetup) -> Self {
+        Self {
+            courses: setup.courses,
+            health: setup.health,
+            offer: Offer { directions: setup.directions, exchanges: setup.exchanges },
+            cors: Cors::new(setup.cors_origins),
+            started_at: setup.started_at,
+        }
+    }
+}
+
+/// Binds the address, so that a process that cannot have it ends before it starts anything else.
+///
+/// # Errors
+/// What the system says: [`io::ErrorKind::AddrInUse`] if another process listens there.
+pub fn listen(address: SocketAddr) -> io::Result<TcpListener> {
+    let socket = Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))?;
+    // A restart may take the address while connections of the last process still linger; not beside a listener.
+    socket.set_reuse_address(true)?;
+    socket.bind(&address.into())?;
+    socket.listen(BACKLOG)?;
+    Ok(socket.into())
+}
+
+/// Starts the server. It handles no signals: whoever started it stops it by its handle.
+///
+/// # Errors
+/// What the system says about the listener.
+pub fn serve(listener: TcpListener, setup: HttpSetup) -> io::Result<Server> {
+    let workers = std::thread::available_parallelism().map_or(1, usize::from).min(MAX_WORKERS);
+    let connections_per_worker = (setup.max_connections / workers).max(1);
+    let shared = web::Data::new(Shared::from(setup));
+    let server = HttpServer::new(move || {
+        App::new().app_data(shared.clone()).wrap(middleware::from_fn(guard::every_request)).configure(routes)
+    });
+    let server = server
+        .workers(workers)
+        .max_connections(connections_per_worker)
+        .client_request_timeout(REQUEST_TIMEOUT)
+        .keep_alive(KEEP_ALIVE)
+        .tcp_nodelay(true)
+        .h1_allow_half_closed(false)
+        .shutdown_timeout(SHUTDOWN_TIMEOUT_S)
+        .disable_signals();
+    Ok(server.listen(listener)?.run())
+}
+
+/// A path that is read and never written.
+fn read_only<F, Args>(path: &str, handler: F) -> actix_web::Resource
+where
+    F: Handler<Args> + Clone,
+    Args: actix_web::FromRequest + 'static,
+    F::Output: Responder + 'static,
+{
+    web::resource(path)
+        .route(web::get().to(handler.clone()))
+        .route(web::head().to(handler))
+        .route(web::method(Method::OPTIONS).to(options))
+        .default_service(web::to(|| async { Err::<HttpResponse, _>(ApiError::WrongMethod) }))
+}
+
+async fn options() -> HttpResponse {
+    HttpResponse::NoContent().insert_header((header::ALLOW, READ_ONLY_METHODS)).finish()
+}
+
+/// A length in whole milliseconds, as answers write it.
+fn age_ms(age: Duration) -> u64 {
+    u64::try_from(age.as_millis()).unwrap_or(u64::MAX)
+}

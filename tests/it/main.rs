@@ -2,5 +2,6 @@
 
 #![expect(clippy::unwrap_used, reason = "an unwrap that fails is a test that fails")]
 
+mod http;
 mod layout;
 mod supervisor;
