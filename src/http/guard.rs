@@ -102,3 +102,61 @@ fn panic_message(panic: &(dyn Any + Send)) -> &str {
 fn shown(path: &str) -> String {
     path.chars().take(MAX_LOGGED).collect()
 }
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use actix_web::{App, HttpResponse, HttpServer, middleware};
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+    use tokio::net::TcpStream;
+
+    use super::*;
+
+    #[actix_web::test]
+    async fn a_panic_is_a_500_and_its_connection_goes_on_to_serve() {
+        let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+        let address = listener.local_addr().unwrap();
+        let server = HttpServer::new(|| {
+            App::new()
+                .wrap(middleware::from_fn(every_request))
+                .route("/text", web::get().to(panic_with_text))
+                .route("/fine", web::get().to(HttpResponse::Ok))
+        });
+        let server = server.workers(1).disable_signals().listen(listener).unwrap().run();
+        let handle = server.handle();
+        actix_web::rt::spawn(server);
+
+        let mut connection = TcpStream::connect(address).await.unwrap();
+        for _ in 0..3 {
+            let reply = ask(&mut connection, "/text").await;
+            assert!(reply.starts_with("HTTP/1.1 500 "), "{reply}");
+            for part in ["problem+json", "no-store", "nosniff", r#""reason":"internal""#] {
+                assert!(reply.contains(part), "{part} in {reply}");
+            }
+            assert!(!reply.contains("out of paper"), "{reply}");
+        }
+        assert!(ask(&mut connection, "/fine").await.starts_with("HTTP/1.1 200 "));
+        handle.stop(false).await;
+    }
+
+    async fn panic_with_text() -> HttpResponse {
+        panic!("out of paper")
+    }
+
+    #[test]
+    fn the_message_of_a_panic_is_found_whatever_raised_it() {
+        assert_eq!(panic_message(&"static"), "static");
+        assert_eq!(panic_message(&"made up".to_owned()), "made up");
+        assert_eq!(panic_message(&7), "no message");
+    }
+
+    /// Asks and reads one answer, which comes in one piece because it is small.
+    async fn ask(connection: &mut TcpStream, path: &str) -> String {
+        connection.write_all(format!("GET {path} HTTP/1.1\r\nHost: x\r\n\r\n").as_bytes()).await.unwrap();
+        let mut bytes = vec![0; 4096];
+        let read = timeout(Duration::from_secs(5), connection.read(&mut bytes));
+        let length = read.await.expect("an answer in time").unwrap();
+        String::from_utf8_lossy(&bytes[..length]).into_owned()
+    }
+}

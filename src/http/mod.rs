@@ -163,3 +163,72 @@ async fn options() -> HttpResponse {
 fn age_ms(age: Duration) -> u64 {
     u64::try_from(age.as_millis()).unwrap_or(u64::MAX)
 }
+
+#[cfg(all(test, feature = "failpoints"))]
+mod tests {
+    use std::thread;
+
+    use actix::prelude::*;
+    use actix_web::test;
+
+    use super::*;
+    use crate::clock;
+    use crate::rate_book::{Answer, BookHealth, CoursesError};
+
+    struct EmptyBook;
+
+    impl Actor for EmptyBook {
+        type Context = Context<Self>;
+    }
+
+    impl actix::Handler<GetCourses> for EmptyBook {
+        type Result = Result<Answer, CoursesError>;
+
+        fn handle(&mut self, _: GetCourses, _: &mut Self::Context) -> Self::Result {
+            Err(CoursesError::Starting(Vec::new()))
+        }
+    }
+
+    impl actix::Handler<GetHealth> for EmptyBook {
+        type Result = BookHealth;
+
+        fn handle(&mut self, _: GetHealth, _: &mut Self::Context) -> Self::Result {
+            BookHealth {
+                can_answer: false,
+                impairments: Vec::new(),
+                answering: None,
+                exchanges: Vec::new(),
+                legs: Vec::new(),
+            }
+        }
+    }
+
+    #[actix_web::test]
+    async fn a_panic_in_the_handler_of_courses_is_a_500_and_the_next_request_is_served() {
+        let book = EmptyBook.start();
+        let shared = web::Data::new(Shared::from(HttpSetup {
+            courses: book.clone().recipient(),
+            health: book.recipient(),
+            directions: Arc::new([]),
+            exchanges: Arc::new([]),
+            max_connections: 1,
+            cors_origins: Vec::new(),
+            started_at: clock::now(),
+        }));
+        let app =
+            App::new().app_data(shared).wrap(middleware::from_fn(guard::every_request)).configure(routes);
+        let app = test::init_service(app).await;
+        let ask = || test::TestRequest::get().uri("/v1/courses").to_request();
+
+        // Fail points are shared by the whole process: only the handler on this thread is meant.
+        let here = thread::current().id();
+        fail::cfg_callback("http::courses", move || {
+            assert!(thread::current().id() != here, "the fail point of this test");
+        })
+        .unwrap();
+        let error = test::try_call_service(&app, ask()).await.err().expect("the panic as an error");
+        assert_eq!(error.error_response().status(), 500);
+        fail::remove("http::courses");
+        assert_eq!(test::call_service(&app, ask()).await.status(), 503);
+    }
+}
