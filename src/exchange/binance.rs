@@ -12,7 +12,7 @@ use serde::Deserialize;
 use serde_json::value::RawValue;
 
 use super::markets::{Hubs, Instrument, Market, Markets};
-use super::symbols::{Letters, Spelling};
+use super::symbols::Spelling;
 use super::{
     Exchange, Feed, Frame, FrameError, Kind, Reading, Request, Row, Scope, Signal, Socket, Source,
     Subscription, WeightLimit, json,
@@ -308,10 +308,10 @@ impl Exchange for Binance {
         }
     }
 
-    fn read_failure(&mut self, request: &Request, status: u16, body: &[u8]) -> Reading {
+    fn read_failure(&mut self, request: &Request, _status: u16, body: &[u8]) -> Reading {
         let failure = json::text(body).ok().and_then(|text| json::object::<Failure>(text).ok());
         let Some(failure) = failure else { return Reading::default() };
-        if status != 400 || !SYMBOL_ERRORS.contains(&failure.code) {
+        if !SYMBOL_ERRORS.contains(&failure.code) {
             return Reading { signals: vec![failure.signal()], ..Reading::default() };
         }
         let before = self.feed();
@@ -352,7 +352,8 @@ impl SymbolInfo {
 
 impl RateLimit {
     fn is_weight_a_minute(&self) -> bool {
-        self.rate_limit_type == "REQUEST_WEIGHT" && self.interval == "MINUTE" && self.interval_num == 1
+        let is_a_minute = self.interval == "MINUTE" && self.interval_num == 1;
+        self.rate_limit_type == "REQUEST_WEIGHT" && is_a_minute && self.limit > 0
     }
 }
 
@@ -411,7 +412,7 @@ const HUBS: Hubs = Hubs { assumed: &[Asset::USDT], on_its_word: &[Asset::USD] };
 /// TON goes by GRAM since June 2026; its old symbol is not traded any more.
 static SPELLING: Spelling = Spelling {
     separator: "",
-    letters: Letters::Upper,
+    is_lower_case: false,
     aliases: &[("GRAM", "TON")],
     #[rustfmt::skip]
     counters: &[
@@ -457,7 +458,11 @@ mod tests {
 
     fn list(rows: &[&str]) -> String {
         let limit = r#"{"rateLimitType":"REQUEST_WEIGHT","interval":"MINUTE","intervalNum":1,"limit":4800}"#;
-        format!(r#"{{"timezone":"UTC","rateLimits":[{{"odd":1}},{limit}],"symbols":[{}]}}"#, rows.join(","))
+        let none = limit.replace("4800", "0");
+        format!(
+            r#"{{"timezone":"UTC","rateLimits":[{{"odd":1}},{none},{limit}],"symbols":[{}]}}"#,
+            rows.join(",")
+        )
     }
 
     fn listed(base: &str, counter: &str, status: &str) -> String {
@@ -667,6 +672,11 @@ mod tests {
         assert_eq!(feed.unsupported, ["FOO-USDT".parse().unwrap()]);
         assert_eq!(feed.polls, polls[..1]);
         assert_eq!(binance.read_failure(&polls[1], 400, invalid).signals, []);
+
+        let body = list(&[&listed("BTC", "USDT", "TRADING"), &listed("FOO", "USDT", "TRADING")]);
+        let reading = binance.read(Source::Instruments, body.as_bytes()).unwrap();
+        assert_eq!(reading.signals, [Signal::FeedChanged]);
+        assert_eq!(binance.feed().polls, [all]);
     }
 
     #[test]

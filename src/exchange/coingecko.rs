@@ -5,6 +5,7 @@
 //!
 //! <https://docs.coingecko.com/v3.0.1/reference/simple-price>
 
+use std::borrow::Cow;
 use std::collections::HashMap;
 use std::time::Duration;
 
@@ -278,7 +279,7 @@ fn spelling(id: &str, counter: &str) -> String {
 }
 
 /// What a body complains about: `{"error":…}` or `{"status":{"error_code":…}}`; `None` if it does not.
-fn error_of(members: &[(std::borrow::Cow<'_, str>, &RawValue)]) -> Option<Signal> {
+fn error_of(members: &[(Cow<'_, str>, &RawValue)]) -> Option<Signal> {
     let member = |wanted: &str| members.iter().find(|(name, _)| name == wanted).map(|(_, raw)| *raw);
     if let Some(status) = member("status").and_then(|raw| json::object::<Status>(raw.get()).ok()) {
         return Some(match status.error_code {

@@ -135,7 +135,6 @@ impl Decoder {
             return reading;
         }
         match (reading, self.exchange.read(Source::Poll, frame)) {
-            (Err(_), as_body @ Ok(_)) => as_body,
             (_, Ok(as_body)) if as_body != Reading::default() => Ok(as_body),
             (reading, _) => reading,
         }

@@ -207,12 +207,11 @@ fn candidates(wanted: &[Direction], hubs: &Hubs) -> Vec<Candidate> {
 
 #[cfg(test)]
 mod tests {
-    use super::super::symbols::Letters;
     use super::*;
 
     static SPELLING: Spelling = Spelling {
         separator: "",
-        letters: Letters::Upper,
+        is_lower_case: false,
         aliases: &[("GRAM", "TON")],
         counters: &["USDT", "BTC"],
         rare_counters: &["USD"],

@@ -10,8 +10,8 @@ use crate::market::{Asset, Direction};
 pub(super) struct Spelling {
     /// What stands between base and counter; empty where nothing does (`BTCUSDT`).
     pub(super) separator: &'static str,
-    /// Which letters it uses.
-    pub(super) letters: Letters,
+    /// Whether it writes symbols in small letters (`btcusdt`).
+    pub(super) is_lower_case: bool,
     /// Codes of the exchange that are not ours, each with ours: (`XBT`, `BTC`). They are preferred to our own code;
     /// among several for one asset, the first is.
     pub(super) aliases: &'static [(&'static str, &'static str)],
@@ -22,34 +22,25 @@ pub(super) struct Spelling {
     pub(super) rare_counters: &'static [&'static str],
 }
 
-/// Which letters an exchange uses in its symbols.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Letters {
-    /// `BTCUSDT`.
-    Upper,
-}
-
 impl Spelling {
     /// The symbol of `direction`, by the preferred code of each side.
     pub(super) fn symbol(&self, direction: Direction) -> String {
         let symbol =
             [self.code(direction.base), self.separator.to_owned(), self.code(direction.counter)].concat();
-        match self.letters {
-            Letters::Upper => symbol.to_ascii_uppercase(),
-        }
+        if self.is_lower_case { symbol.to_ascii_lowercase() } else { symbol }
     }
 
     /// The direction of a symbol; `None` if it is not clear what stands before and behind. Only for when there is
     /// no list of the exchange's instruments to ask.
     pub(super) fn direction(&self, symbol: &str) -> Option<Direction> {
-        let is_spelt_so = match self.letters {
-            Letters::Upper => !symbol.bytes().any(|b| b.is_ascii_lowercase()),
-        };
-        if !is_spelt_so {
+        let is_foreign =
+            |b: u8| if self.is_lower_case { b.is_ascii_uppercase() } else { b.is_ascii_lowercase() };
+        if symbol.bytes().any(is_foreign) {
             return None;
         }
+        let symbol = symbol.to_ascii_uppercase();
         match self.separator {
-            "" => self.split(symbol),
+            "" => self.split(&symbol),
             separator => {
                 let (base, counter) = symbol.split_once(separator)?;
                 self.pair(base, counter)
@@ -127,7 +118,7 @@ mod tests {
 
     const JOINED: Spelling = Spelling {
         separator: "",
-        letters: Letters::Upper,
+        is_lower_case: false,
         aliases: &[("GRAM", "TON")],
         counters: &["USDT", "TUSD", "FDUSD", "BUSD", "BTC", "EUR", "AEUR", "UAH"],
         rare_counters: &["USD"],
@@ -135,7 +126,7 @@ mod tests {
 
     const HYPHENATED: Spelling = Spelling {
         separator: "-",
-        letters: Letters::Upper,
+        is_lower_case: false,
         aliases: &[("XBT", "BTC"), ("UST", "USDT")],
         counters: &[],
         rare_counters: &[],
@@ -182,6 +173,15 @@ mod tests {
         assert_eq!(HYPHENATED.direction("XBT-BTC"), None);
         assert!(HYPHENATED.preference("XBT") < HYPHENATED.preference("BTC"));
         assert_eq!(JOINED.symbol("TON-USDT".parse().unwrap()), "GRAMUSDT");
+    }
+
+    #[test]
+    fn small_letters_are_read_where_the_exchange_writes_them_and_only_there() {
+        let small = Spelling { is_lower_case: true, ..JOINED };
+        let direction: Direction = "BTC-USDT".parse().unwrap();
+        assert_eq!(small.symbol(direction), "btcusdt");
+        assert_eq!(small.direction("btcusdt"), Some(direction));
+        assert_eq!(small.direction("BTCUSDT"), None);
     }
 
     #[test]
