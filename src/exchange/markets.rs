@@ -77,8 +77,8 @@ impl Markets {
         for candidate in markets.candidates.iter().flatten() {
             let market =
                 Market { direction: candidate.direction, symbol: spelling.symbol(candidate.direction) };
-            let has_fiat = candidate.direction.base.is_fiat() || candidate.direction.counter.is_fiat();
-            if candidate.is_assumed || !has_fiat {
+            let is_wanted = scope.names(candidate.direction);
+            if candidate.is_assumed || is_wanted {
                 markets.by_symbol.insert(market.symbol.clone(), market.direction);
             }
             if candidate.is_assumed {
@@ -247,11 +247,12 @@ mod tests {
     }
 
     #[test]
-    fn a_wanted_market_of_two_crypto_assets_is_read_before_the_list_and_a_fiat_one_is_not() {
-        let markets = markets("ETH-BTC,BTC-RUB");
+    fn a_market_that_is_wanted_by_name_is_read_before_the_list_and_one_that_would_help_is_not() {
+        let markets = markets("ETH-BTC,BTC-EUR");
         assert!(markets.direction("ETHBTC").is_some());
-        assert!(markets.direction("BTCRUB").is_none());
+        assert!(markets.direction("BTCEUR").is_some());
         assert!(markets.direction("BTCUSD").is_none());
+        assert!(!symbols(&markets).contains(&"BTCEUR"), "it is not asked for before the list has it");
     }
 
     #[test]

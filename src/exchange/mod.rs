@@ -61,6 +61,16 @@ pub enum Scope {
     Everything,
 }
 
+impl Scope {
+    /// Whether this very direction is wanted, as markets price it.
+    fn names(&self, direction: Direction) -> bool {
+        match self {
+            Self::Directions(wanted) => wanted.iter().any(|it| it.priced_as() == direction),
+            Self::Everything => true,
+        }
+    }
+}
+
 /// How a plug-in reaches its exchange.
 #[derive(Clone, Default)]
 pub struct Access {
