@@ -13,6 +13,7 @@
 //! - [`config`]: every setting
 //! - [`app`]: which actors start, in which order
 //! - [`cli`]: the commands
+//! - [`logging`]: log records
 //!
 //! # Invariants
 //!

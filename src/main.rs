@@ -1,3 +1,7 @@
 //! The program `ratebook`.
 
-fn main() {}
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    ratebook::cli::main(std::env::args_os())
+}

@@ -1,0 +1,94 @@
+//! `ratebook simulate`: runs the simulator until it is asked to stop, and says how to point a service at it.
+
+use std::io::{self, Write};
+use std::net::SocketAddr;
+
+use tokio::signal::unix::{SignalKind, signal};
+
+use super::failure::written;
+use super::{Failure, SimulateOptions};
+use crate::config::variable;
+use crate::exchange::{EXCHANGES, Row};
+use crate::simulator::{Simulator, SimulatorOptions};
+
+/// Runs the simulator until SIGTERM or SIGINT.
+///
+/// # Errors
+/// When a recording is not there, or the simulator cannot start.
+pub(super) fn run(options: SimulateOptions) -> Result<(), Failure> {
+    for file in &options.replay {
+        std::fs::File::open(file).map_err(|error| {
+            Failure::NoFile(format!("recording `{}` cannot be read: {error}; name another", file.display()))
+        })?;
+    }
+    let SimulateOptions { listen, prices, replay } = options;
+    actix_rt::System::new().block_on(async {
+        let unheard = |error: io::Error| {
+            Failure::RateBookFailed(format!("signals cannot be heard: {error}; start again"))
+        };
+        let mut terminated = signal(SignalKind::terminate()).map_err(unheard)?;
+        let mut interrupted = signal(SignalKind::interrupt()).map_err(unheard)?;
+        let options = SimulatorOptions { listen, seed: prices.seed, speed: prices.speed, replay };
+        let simulator = Simulator::start(options).await.map_err(|error| {
+            Failure::Unavailable(format!(
+                "the simulator cannot start: {error}; `--listen` chooses another address"
+            ))
+        })?;
+        written(io::stdout().lock().write_all(welcome(simulator.address()).as_bytes()))?;
+        tokio::select! {
+            _ = terminated.recv() => {}
+            _ = interrupted.recv() => {}
+        }
+        simulator.stop().await;
+        Ok(())
+    })
+}
+
+/// The settings `rest_url` and `ws_url` that point `row` at a simulator: its section of the simulator, then the
+/// path that the exchange's own address has before its paths. The second is empty where it has no socket.
+pub fn pointed_at(row: &Row, simulator: SocketAddr) -> (String, String) {
+    let path = |url: &str| {
+        let (_, rest) = url.split_once("://").unwrap_or_default();
+        rest.split_once('/').map(|(_, path)| format!("/{path}")).unwrap_or_default()
+    };
+    let rest_url = format!("http://{simulator}/{}{}", row.name, path(row.rest_url));
+    let ws_url = match row.ws_url {
+        "" => String::new(),
+        url => format!("ws://{simulator}/{}{}", row.name, path(url)),
+    };
+    (rest_url, ws_url)
+}
+
+fn welcome(address: SocketAddr) -> String {
+    let mut text = format!("simulator listens on http://{address}\n\nto point a service at it:\n");
+    for row in EXCHANGES {
+        let (rest_url, ws_url) = pointed_at(row, address);
+        for (name, url) in [("rest_url", rest_url), ("ws_url", ws_url)] {
+            if !url.is_empty() {
+                text += &format!("  export {}={url}\n", variable(&format!("exchanges.{}.{name}", row.name)));
+            }
+        }
+    }
+    text + &format!(
+        "\nto break an exchange, and to mend it:\n  \
+           curl -X POST http://{address}/control/binance/faults -d '{{\"kind\":\"mute\",\"for_ms\":8000}}'\n  \
+           curl -X DELETE http://{address}/control/binance/faults\n"
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn addresses_keep_the_path_before_the_exchanges_own_paths() {
+        let simulator = "127.0.0.1:9900".parse().unwrap();
+        for (name, rest_url, ws_url) in [
+            ("binance", "http://127.0.0.1:9900/binance", "ws://127.0.0.1:9900/binance"),
+            ("coingecko", "http://127.0.0.1:9900/coingecko/api/v3", ""),
+        ] {
+            let row = crate::exchange::row(name).unwrap();
+            assert_eq!(pointed_at(row, simulator), (rest_url.to_owned(), ws_url.to_owned()), "{name}");
+        }
+    }
+}

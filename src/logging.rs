@@ -1,1 +1,0 @@
-//! Log records: levels, text or JSON lines, to standard error.
