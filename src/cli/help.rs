@@ -22,7 +22,7 @@ pub(super) fn serve() -> String {
         &[
             "ratebook serve",
             "ratebook serve --config /etc/ratebook.toml --log-format json",
-            "RATEBOOK_LISTEN=0.0.0.0:80 RATEBOOK_PRIORITY=kraken,binance ratebook serve",
+            "RATEBOOK_LISTEN=0.0.0.0:80 RATEBOOK_PRIORITY=coingecko,binance ratebook serve",
             "RATEBOOK_LOG=info,ratebook::exchange=debug ratebook serve",
         ],
         &format!("{}\n{}\n{}", settings(), environment(), exit_codes()),
@@ -61,7 +61,7 @@ pub(super) fn courses() -> String {
         &[
             "ratebook courses",
             "ratebook courses --directions BTC-USD,ETH-RUB --watch",
-            "ratebook courses --url https://rates.example --exchanger kraken",
+            "ratebook courses --url https://rates.example --exchanger coingecko",
         ],
         &exit_codes(),
     )

@@ -3,6 +3,8 @@
 #![expect(clippy::unwrap_used, reason = "an unwrap that fails is a test that fails")]
 #![expect(clippy::print_stderr, reason = "a test that has nothing to compare says so")]
 
+mod cli;
+mod documents;
 mod fixtures;
 mod http;
 mod layout;
