@@ -1,46 +1,393 @@
 //! Composition root: which actors start, in which order, and who restarts whom.
+//!
+//! ```text
+//! caretaker ── hears of failed children and of a failed book
+//!   ├─ RateBook            on a thread of its own
+//!   └─ Supervisor
+//!        └─ ExchangeActor  one per enabled exchange, each on a thread of its own
+//! http server              asks RateBook by message
+//! ```
 
-use std::net::SocketAddr;
-use std::path::PathBuf;
+use std::collections::VecDeque;
+use std::io;
+use std::net::{SocketAddr, TcpListener};
+use std::sync::Arc;
+use std::time::Duration;
 
-use crate::config::Settings;
+use actix::prelude::*;
+use log::{error, info, warn};
+use tokio::sync::{mpsc, oneshot};
 
-/// Why the service ended although nobody asked it to.
+use crate::clock;
+use crate::config::{ExchangeSettings, Role, Settings, UsdtUsd};
+use crate::exchange::actor::{ExchangeActor, ExchangeSetup, Limits};
+use crate::exchange::bans::{Bans, BansError};
+use crate::exchange::dial_budget::DialBudget;
+use crate::exchange::tls::{TlsError, tls_config};
+use crate::exchange::{self, Access, Scope};
+use crate::http::{self, HttpSetup};
+use crate::market::{ExchangeName, Moment};
+use crate::rate_book::{
+    BookFailed, BookSettings, Epoch, GetHealth, Life, ListedExchange, RateBook, ReportLife, UsdtUsdLeg,
+};
+use crate::simulator::{Simulator, SimulatorError, SimulatorOptions};
+use crate::supervisor::{
+    ChildEvent, ChildEventKind, ChildSpec, Incarnation, RestartAll, RestartPolicy, StopAll, Supervisor,
+};
+
+/// Failures of the book within [`BOOK_FAILURE_WINDOW`] after which the process gives up, so that whatever started
+/// it starts it anew: what fails so often is a defect that no restart of ours mends.
+const MAX_BOOK_FAILURES: usize = 3;
+const BOOK_FAILURE_WINDOW: Duration = Duration::from_secs(60);
+
+/// Time after which somebody without a network should be told of the demo. Longer than every first attempt takes.
+const NETWORK_HINT_AFTER: Duration = Duration::from_secs(20);
+
+/// How long the HTTP server may take to finish what it has begun, and the children to end: both together stay below
+/// the 15 s in which an orchestrator expects a process to be gone.
+const STOP_CHILDREN_WITHIN: Duration = Duration::from_secs(3);
+
+/// How long RateBook may take to begin.
+const START_WITHIN: Duration = Duration::from_secs(5);
+
+/// Why the service could not start, or had to end.
 #[derive(Debug, thiserror::Error)]
 pub enum AppError {
     /// Somebody else listens there.
-    #[error("address {address} is in use")]
+    #[error("`{address}` is in use by another program: stop it, or set `listen` to another address")]
     AddressInUse {
         /// Where.
         address: SocketAddr,
     },
-    /// A file that the service has to write cannot be written.
-    #[error("path `{}` cannot be written: {reason}", path.display())]
-    PathNotWritable {
-        /// Which.
-        path: PathBuf,
-        /// Why.
-        reason: String,
+    /// The address cannot be listened on.
+    #[error("cannot listen on `{address}`: {error}")]
+    Listen {
+        /// Where.
+        address: SocketAddr,
+        /// What the system says.
+        error: io::Error,
     },
-    /// RateBook keeps failing.
-    #[error("the rate book keeps failing")]
+    /// The state file cannot be written.
+    #[error("`state_file`: {0}")]
+    PathNotWritable(#[from] BansError),
+    /// The certificates of `tls_ca_file` cannot be used.
+    #[error(transparent)]
+    Tls(#[from] TlsError),
+    /// The book failed again and again.
+    #[error("the rate book failed {MAX_BOOK_FAILURES} times within a minute: report the panic above")]
     RateBookFailed,
+    /// The simulator of the demo could not start.
+    #[error(transparent)]
+    Simulator(#[from] SimulatorError),
 }
 
-/// Runs the service until it is asked to stop.
+/// Runs the service until it is told to stop (SIGTERM or SIGINT).
 ///
 /// # Errors
-/// When it cannot start, or cannot go on.
+/// When it cannot start, or has to give up.
 pub fn serve(settings: Settings) -> Result<(), AppError> {
-    drop(settings);
-    Ok(())
+    run(async move { until_signal(Service::start(settings).await?).await })
 }
 
-/// Runs the service over a simulator of its own until it is asked to stop.
+/// Runs the service against a simulator of its own, with nothing written to disk and no network.
 ///
 /// # Errors
-/// When it cannot start, or cannot go on.
+/// As [`serve`].
 pub fn demo(settings: Settings, seed: u64, speed: f64) -> Result<(), AppError> {
-    let _ = (settings, seed, speed);
-    Ok(())
+    run(async move {
+        let any_port = SocketAddr::from(([127, 0, 0, 1], 0));
+        let options = SimulatorOptions { listen: any_port, seed, speed, replay: Vec::new() };
+        let simulator = Simulator::start(options).await?;
+        info!("demo: every price is simulated; the exchanges are at http://{}/", simulator.address());
+        let settings = simulated(settings, simulator.address());
+        let result = until_signal(Service::start_with(settings, Bans::in_memory()).await?).await;
+        simulator.stop().await;
+        result
+    })
+}
+
+/// `settings` with every exchange at a simulator's address, and the database in memory.
+fn simulated(mut settings: Settings, simulator: SocketAddr) -> Settings {
+    settings.database_url = "sqlite::memory:".to_owned();
+    for row in exchange::EXCHANGES {
+        if let Some(exchange) = settings.exchanges.get_mut(&row.name) {
+            (exchange.rest_url, exchange.ws_url) = row.served_at(simulator);
+        }
+    }
+    settings
+}
+
+fn run(service: impl Future<Output = Result<(), AppError>>) -> Result<(), AppError> {
+    System::new().block_on(service)
+}
+
+async fn until_signal(mut service: Service) -> Result<(), AppError> {
+    let result = tokio::select! {
+        name = signal() => {
+            info!("{name}: finishing what has begun; once more ends at once");
+            Ok(())
+        }
+        failure = service.failure() => Err(failure),
+    };
+    tokio::select! {
+        () = service.stop() => info!("stopped"),
+        name = signal() => warn!("{name} again: ending at once"),
+    }
+    result
+}
+
+async fn signal() -> &'static str {
+    use tokio::signal::unix::{SignalKind, signal};
+    let (Ok(mut terminate), Ok(mut interrupt)) =
+        (signal(SignalKind::terminate()), signal(SignalKind::interrupt()))
+    else {
+        error!("signals cannot be heard: only a kill ends this process");
+        return std::future::pending().await;
+    };
+    tokio::select! {
+        _ = terminate.recv() => "SIGTERM",
+        _ = interrupt.recv() => "SIGINT",
+    }
+}
+
+/// The running service.
+#[derive(Debug)]
+pub struct Service {
+    address: SocketAddr,
+    book: Addr<RateBook>,
+    supervisor: Addr<Supervisor>,
+    server: actix_web::dev::ServerHandle,
+    failures: mpsc::Receiver<AppError>,
+}
+
+impl Service {
+    /// Starts every part on the current actix system, and returns once it listens.
+    ///
+    /// # Errors
+    /// When an address, a path or a certificate of the settings cannot be used.
+    pub async fn start(settings: Settings) -> Result<Self, AppError> {
+        let bans = Bans::load(&settings.state_file)?;
+        Self::start_with(settings, bans).await
+    }
+
+    async fn start_with(settings: Settings, bans: Bans) -> Result<Self, AppError> {
+        let listener = listen(settings.listen)?;
+        let tls = tls_config(settings.tls_ca_file.as_deref())?;
+        let (failed, failures) = mpsc::channel(1);
+
+        // The three know each other, so the caretaker's address is there before it begins.
+        let caretaker = Context::<Caretaker>::new();
+        let caretaker_address = caretaker.address();
+        let book = start_book(book_settings(&settings), caretaker_address.clone().recipient()).await?;
+        let children = if settings.roles.contains(&Role::Collect) {
+            children(&settings, &book, &tls, &bans)
+        } else {
+            Vec::new()
+        };
+        let supervisor =
+            Supervisor::new(children, RestartPolicy::default(), caretaker_address.recipient()).start();
+        caretaker.run(Caretaker {
+            book: book.clone(),
+            supervisor: supervisor.clone(),
+            book_failures: VecDeque::new(),
+            failed,
+        });
+
+        let address = listener.local_addr().unwrap_or(settings.listen);
+        let setup = http_setup(&settings, &book);
+        let server = http::serve(listener, setup).map_err(|error| AppError::Listen { address, error })?;
+        let handle = server.handle();
+        actix::spawn(async move {
+            if let Err(error) = server.await {
+                error!("http: {error}");
+            }
+        });
+        info!("listening on http://{address}/v1/courses");
+        Ok(Self { address, book, supervisor, server: handle, failures })
+    }
+
+    /// Where it listens.
+    pub fn address(&self) -> SocketAddr {
+        self.address
+    }
+
+    /// The hub, for those who ask it without HTTP.
+    pub fn book(&self) -> &Addr<RateBook> {
+        &self.book
+    }
+
+    /// Waits for a failure that ends the service.
+    pub async fn failure(&mut self) -> AppError {
+        match self.failures.recv().await {
+            Some(failure) => failure,
+            None => std::future::pending().await,
+        }
+    }
+
+    /// Finishes the requests that have begun, then ends the exchanges.
+    pub async fn stop(self) {
+        self.server.stop(true).await;
+        let stopped = self.supervisor.send(StopAll { limit: STOP_CHILDREN_WITHIN }).await;
+        for name in stopped.unwrap_or_default() {
+            warn!("{name}: did not end in time");
+        }
+    }
+}
+
+fn listen(address: SocketAddr) -> Result<TcpListener, AppError> {
+    http::listen(address).map_err(|error| match error.kind() {
+        io::ErrorKind::AddrInUse => AppError::AddressInUse { address },
+        _ => AppError::Listen { address, error },
+    })
+}
+
+async fn start_book(
+    settings: BookSettings,
+    failures: Recipient<BookFailed>,
+) -> Result<Addr<RateBook>, AppError> {
+    let (started, address) = oneshot::channel();
+    Arbiter::new().spawn_fn(move || {
+        // Nobody waits any more only if the start has been given up.
+        drop(started.send(RateBook::new(settings, failures).start()));
+    });
+    match tokio::time::timeout(START_WITHIN, address).await {
+        Ok(Ok(address)) => Ok(address),
+        _ => Err(AppError::RateBookFailed),
+    }
+}
+
+fn book_settings(settings: &Settings) -> BookSettings {
+    let listed = |(name, exchange): (&ExchangeName, &ExchangeSettings)| ListedExchange {
+        name: *name,
+        enabled: exchange.enabled,
+        stale_after: exchange.stale_after,
+    };
+    BookSettings {
+        directions: settings.directions.clone(),
+        priority: settings.priority.clone(),
+        fail_back_after: settings.fail_back_after,
+        hold_reference: settings.hold_reference,
+        usdt_usd: match settings.usdt_usd {
+            UsdtUsd::Reference => UsdtUsdLeg::Reference,
+            UsdtUsd::Peg => UsdtUsdLeg::Peg,
+        },
+        reference_priority: settings.reference_priority.clone(),
+        fiat_priority: settings.fiat_priority.clone(),
+        exchanges: settings.exchanges.iter().map(listed).collect(),
+    }
+}
+
+fn children(
+    settings: &Settings,
+    book: &Addr<RateBook>,
+    tls: &Arc<rustls::ClientConfig>,
+    bans: &Bans,
+) -> Vec<ChildSpec> {
+    let enabled = exchange::EXCHANGES.iter().filter_map(|row| {
+        let exchange = settings.exchanges.get(&row.name)?;
+        exchange.enabled.then_some((row, exchange))
+    });
+    let child = |(row, exchange): (&'static exchange::Row, &ExchangeSettings)| {
+        let access = Access {
+            rest_url: exchange.rest_url.clone(),
+            api_key: exchange.api_key.as_ref().map(|key| key.reveal().to_owned()),
+        };
+        let directions = settings.directions.clone();
+        let setup = ExchangeSetup {
+            name: row.name,
+            plugin: Arc::new(move || (row.make)(&access, Scope::Directions(directions.clone()))),
+            rest_url: exchange.rest_url.clone(),
+            ws_url: exchange.ws_url.clone(),
+            stale_after: exchange.stale_after,
+            poll_every: exchange.poll_every,
+            quotes: book.clone().recipient(),
+            links: book.clone().recipient(),
+            listings: book.clone().recipient(),
+            reconnects: book.clone().recipient(),
+            tls: tls.clone(),
+            bans: bans.clone(),
+            budget: DialBudget::default(),
+            limits: Limits::default(),
+        };
+        ChildSpec::new(row.name.as_str(), move |incarnation| {
+            let Incarnation { epoch, lifeline, progress } = incarnation;
+            ExchangeActor::new(setup.clone(), Epoch(epoch), lifeline, progress).start();
+        })
+    };
+    enabled.map(child).collect()
+}
+
+fn http_setup(settings: &Settings, book: &Addr<RateBook>) -> HttpSetup {
+    let enabled = settings.exchanges.iter().filter(|(_, exchange)| exchange.enabled);
+    HttpSetup {
+        courses: book.clone().recipient(),
+        health: book.clone().recipient(),
+        directions: settings.directions.clone().into(),
+        exchanges: enabled.map(|(name, _)| *name).collect(),
+        max_connections: settings.max_connections,
+        cors_origins: settings.cors_origins.clone(),
+        started_at: clock::now(),
+    }
+}
+
+/// Hears of what ends, and tells those who have to know.
+struct Caretaker {
+    book: Addr<RateBook>,
+    supervisor: Addr<Supervisor>,
+    /// When the book failed lately.
+    book_failures: VecDeque<Moment>,
+    failed: mpsc::Sender<AppError>,
+}
+
+impl Actor for Caretaker {
+    type Context = Context<Self>;
+
+    fn started(&mut self, ctx: &mut Self::Context) {
+        ctx.run_later(NETWORK_HINT_AFTER, |actor, ctx| {
+            let health = actor.book.send(GetHealth).into_actor(actor);
+            ctx.spawn(health.map(|health, _, _| {
+                let is_unheard = |health: &crate::rate_book::BookHealth| {
+                    health.exchanges.iter().all(|exchange| exchange.quotes_total == 0)
+                };
+                if health.is_ok_and(|health| is_unheard(&health)) {
+                    warn!("no exchange can be reached; `ratebook demo` needs no network");
+                }
+            }));
+        });
+    }
+}
+
+impl Handler<ChildEvent> for Caretaker {
+    type Result = ();
+
+    fn handle(&mut self, event: ChildEvent, _: &mut Self::Context) {
+        let Some(row) = exchange::row(event.name) else { return };
+        let life = match event.kind {
+            ChildEventKind::Started { epoch } => Life::Started(Epoch(epoch)),
+            ChildEventKind::Ended { why, .. } => Life::Ended { detail: why.as_str().to_owned() },
+            ChildEventKind::Quarantined { why, length, .. } => Life::Quarantined {
+                detail: format!("{} too often, left alone for {} s", why.as_str(), length.as_secs()),
+            },
+            ChildEventKind::Leaked { .. } => return,
+        };
+        // Passes the mailbox's limit: there are few such events, and one that is lost leaves an exchange refused.
+        self.book.do_send(ReportLife { exchange: row.name, at: event.at, life });
+    }
+}
+
+impl Handler<BookFailed> for Caretaker {
+    type Result = ();
+
+    fn handle(&mut self, _: BookFailed, _: &mut Self::Context) {
+        let now = clock::now();
+        self.book_failures.push_back(now);
+        self.book_failures.retain(|at| now.since(*at) <= BOOK_FAILURE_WINDOW);
+        if self.book_failures.len() > MAX_BOOK_FAILURES {
+            // A failure that is already on its way ends the process just as well.
+            drop(self.failed.try_send(AppError::RateBookFailed));
+            return;
+        }
+        // Everything that the exchanges had told is forgotten, so they tell it again.
+        self.supervisor.do_send(RestartAll { reason: "the rate book forgot every quote".to_owned() });
+    }
 }

@@ -12,7 +12,6 @@ use chrono::SecondsFormat;
 use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
 use serde::Deserialize;
 use serde_json::value::RawValue;
-use tokio::time::Instant;
 
 use super::failure::written;
 use super::{CoursesOptions, Failure};
@@ -50,7 +49,7 @@ pub(super) fn run(options: &CoursesOptions) -> Result<(), Failure> {
 async fn watch(client: &Client, url: &str, every: Duration) -> io::Result<()> {
     let clear = if io::stdout().is_terminal() { CLEAR } else { "" };
     loop {
-        let asked_at = Instant::now();
+        let asked_at = clock::now();
         let shown = match ask(client, url).await {
             Ok(table) => table,
             Err(failure) => format!("{failure}\n"),
@@ -60,7 +59,7 @@ async fn watch(client: &Client, url: &str, every: Duration) -> io::Result<()> {
         output.write_all(format!("{clear}{at}\n{shown}\n").as_bytes())?;
         output.flush()?;
         drop(output);
-        tokio::time::sleep_until(asked_at + every).await;
+        tokio::time::sleep(every.saturating_sub(clock::now().since(asked_at))).await;
     }
 }
 

@@ -89,7 +89,9 @@ impl From<AppError> for Failure {
             AppError::AddressInUse { .. } => Self::Unavailable(format!(
                 "{error}; stop the other program, or set `listen` (`RATEBOOK_LISTEN=127.0.0.1:8081`)"
             )),
-            AppError::PathNotWritable { .. } => {
+            AppError::Listen { .. } | AppError::Simulator(_) => Self::Unavailable(error.to_string()),
+            AppError::Tls(_) => Self::BadSettings(format!("`tls_ca_file`: {error}; mend it or leave it out")),
+            AppError::PathNotWritable(_) => {
                 Self::NotWritable(format!("{error}; mend its rights or its disk, or set another path"))
             }
             AppError::RateBookFailed => Self::RateBookFailed(format!(

@@ -23,7 +23,6 @@ mod help;
 mod simulate;
 
 pub use failure::{EXIT_CODES, Failure};
-pub use simulate::pointed_at;
 
 /// The version with the commit that it was built from.
 pub const VERSION: &str = concat!(env!("CARGO_PKG_VERSION"), " (", env!("RATEBOOK_COMMIT"), ")");
@@ -233,7 +232,8 @@ fn decode(options: DecodeOptions) -> Result<(), Failure> {
         exchange::row(options.exchange).ok_or_else(|| Failure::Usage(no_exchange(options.exchange)))?;
     let scope = options.directions.map_or(Scope::Everything, Scope::Directions);
     let mut output = io::stdout().lock();
-    let decoded = exchange::decode::decode(row, scope, options.body, check_form, &mut io::stdin().lock(), &mut output);
+    let decoded =
+        exchange::decode::decode(row, scope, options.body, check_form, &mut io::stdin().lock(), &mut output);
     failure::written(decoded.and_then(|()| output.flush()))
 }
 

@@ -8,7 +8,7 @@ use tokio::signal::unix::{SignalKind, signal};
 use super::failure::written;
 use super::{Failure, SimulateOptions};
 use crate::config::variable;
-use crate::exchange::{EXCHANGES, Row};
+use crate::exchange::EXCHANGES;
 use crate::simulator::{Simulator, SimulatorOptions};
 
 /// Runs the simulator until SIGTERM or SIGINT.
@@ -44,25 +44,10 @@ pub(super) fn run(options: SimulateOptions) -> Result<(), Failure> {
     })
 }
 
-/// The settings `rest_url` and `ws_url` that point `row` at a simulator: its section of the simulator, then the
-/// path that the exchange's own address has before its paths. The second is empty where it has no socket.
-pub fn pointed_at(row: &Row, simulator: SocketAddr) -> (String, String) {
-    let path = |url: &str| {
-        let (_, rest) = url.split_once("://").unwrap_or_default();
-        rest.split_once('/').map(|(_, path)| format!("/{path}")).unwrap_or_default()
-    };
-    let rest_url = format!("http://{simulator}/{}{}", row.name, path(row.rest_url));
-    let ws_url = match row.ws_url {
-        "" => String::new(),
-        url => format!("ws://{simulator}/{}{}", row.name, path(url)),
-    };
-    (rest_url, ws_url)
-}
-
 fn welcome(address: SocketAddr) -> String {
     let mut text = format!("simulator listens on http://{address}\n\nto point a service at it:\n");
     for row in EXCHANGES {
-        let (rest_url, ws_url) = pointed_at(row, address);
+        let (rest_url, ws_url) = row.served_at(address);
         for (name, url) in [("rest_url", rest_url), ("ws_url", ws_url)] {
             if !url.is_empty() {
                 text += &format!("  export {}={url}\n", variable(&format!("exchanges.{}.{name}", row.name)));
@@ -74,21 +59,4 @@ fn welcome(address: SocketAddr) -> String {
            curl -X POST http://{address}/control/binance/faults -d '{{\"kind\":\"mute\",\"for_ms\":8000}}'\n  \
            curl -X DELETE http://{address}/control/binance/faults\n"
     )
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn addresses_keep_the_path_before_the_exchanges_own_paths() {
-        let simulator = "127.0.0.1:9900".parse().unwrap();
-        for (name, rest_url, ws_url) in [
-            ("binance", "http://127.0.0.1:9900/binance", "ws://127.0.0.1:9900/binance"),
-            ("coingecko", "http://127.0.0.1:9900/coingecko/api/v3", ""),
-        ] {
-            let row = crate::exchange::row(name).unwrap();
-            assert_eq!(pointed_at(row, simulator), (rest_url.to_owned(), ws_url.to_owned()), "{name}");
-        }
-    }
 }

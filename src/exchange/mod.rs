@@ -5,6 +5,7 @@
 //! for every exchange.
 
 use std::fmt;
+use std::net::SocketAddr;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -13,7 +14,10 @@ use crate::market::{Direction, ExchangeName, Quote, Refusal};
 
 pub mod actor;
 pub mod backoff;
+pub mod bans;
 pub mod decode;
+pub mod dial_budget;
+pub mod tls;
 
 #[cfg(test)]
 mod corpus;
@@ -49,6 +53,12 @@ pub trait Exchange: Send {
     /// The exchange's spelling of a direction that it quotes, for messages to people.
     fn symbol(&self, direction: Direction) -> String {
         direction.to_string()
+    }
+
+    /// A reader of its own for the frames of a new connection, where what a frame means depends on what the same
+    /// connection said before, such as numbers of channels. `None` where one reader serves all connections.
+    fn for_connection(&self) -> Option<Box<dyn Exchange>> {
+        None
     }
 }
 
@@ -316,10 +326,44 @@ pub struct Row {
     pub make: fn(&Access, Scope) -> Box<dyn Exchange>,
 }
 
+impl Row {
+    /// The settings `rest_url` and `ws_url` that point the exchange at a simulator: its section there, then the path
+    /// that the exchange's own address has before its paths. The second is empty where it has no socket.
+    pub fn served_at(&self, simulator: SocketAddr) -> (String, String) {
+        let path = |url: &str| {
+            let (_, rest) = url.split_once("://").unwrap_or_default();
+            rest.split_once('/').map(|(_, path)| format!("/{path}")).unwrap_or_default()
+        };
+        let rest_url = format!("http://{simulator}/{}{}", self.name, path(self.rest_url));
+        let ws_url = match self.ws_url {
+            "" => String::new(),
+            url => format!("ws://{simulator}/{}{}", self.name, path(url)),
+        };
+        (rest_url, ws_url)
+    }
+}
+
 /// Every exchange that this program knows.
 pub const EXCHANGES: &[Row] = &[binance::ROW, coingecko::ROW, cbr::ROW];
 
 /// The row of `name`; `None` if there is no such exchange.
 pub fn row(name: &str) -> Option<&'static Row> {
     EXCHANGES.iter().find(|row| row.name.as_str() == name)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_simulators_addresses_keep_the_path_before_the_exchanges_own_paths() {
+        let simulator = "127.0.0.1:9900".parse().unwrap();
+        for (name, rest_url, ws_url) in [
+            ("binance", "http://127.0.0.1:9900/binance", "ws://127.0.0.1:9900/binance"),
+            ("coingecko", "http://127.0.0.1:9900/coingecko/api/v3", ""),
+        ] {
+            let served_at = row(name).unwrap().served_at(simulator);
+            assert_eq!(served_at, (rest_url.to_owned(), ws_url.to_owned()), "{name}");
+        }
+    }
 }

@@ -21,12 +21,21 @@ pub struct Incarnation {
     pub progress: Progress,
 }
 
+impl Incarnation {
+    /// A life that nobody watches, for an actor that is started without a supervisor.
+    pub fn unsupervised(epoch: u64) -> Self {
+        let cut = LifelineCut { child: 0, epoch, panicked: false };
+        Self { epoch, lifeline: Lifeline { to: None, cut }, progress: Progress::new(Duration::MAX) }
+    }
+}
+
 /// A guard that an actor keeps in a field for as long as it lives.
 ///
 /// When it is dropped, the supervisor hears of it, whatever the cause: a stop, a panic in a handler, a timer, a
 /// spawned future, `started` or the factory, or the end of the thread.
 pub struct Lifeline {
-    to: Recipient<LifelineCut>,
+    /// Who hears of it; `None` if nobody does.
+    to: Option<Recipient<LifelineCut>>,
     cut: LifelineCut,
 }
 
@@ -43,7 +52,7 @@ pub(super) struct LifelineCut {
 
 impl Lifeline {
     pub(super) fn new(to: Recipient<LifelineCut>, child: usize, epoch: u64) -> Self {
-        Self { to, cut: LifelineCut { child, epoch, panicked: false } }
+        Self { to: Some(to), cut: LifelineCut { child, epoch, panicked: false } }
     }
 }
 
@@ -57,7 +66,9 @@ impl Drop for Lifeline {
     /// Runs during unwinding too, where a second panic would abort the process: nothing here can panic. The message
     /// may not be refused, so it passes the mailbox's limit; there is one per life, and lives are rationed.
     fn drop(&mut self) {
-        self.to.do_send(LifelineCut { panicked: thread::panicking(), ..self.cut });
+        if let Some(to) = &self.to {
+            to.do_send(LifelineCut { panicked: thread::panicking(), ..self.cut });
+        }
     }
 }
 

@@ -1,0 +1,257 @@
+//! Which directions have been quiet for too long, and whether a body or the socket is to be believed.
+//!
+//! Pure. Separate because it is the answer to the worst fault of all: a socket that lives and says nothing of one
+//! symbol, or an old price for ever.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use crate::market::{Direction, Moment, Quote};
+
+/// What was heard of every direction, and when.
+#[derive(Debug)]
+pub(super) struct Coverage {
+    /// Silence of a direction after which it is asked for.
+    quiet_after: Duration,
+    /// How long a contradiction may stand before the socket counts as deaf.
+    contradiction_grace: Duration,
+    /// Whether a socket is listened to, whose words can be compared with bodies.
+    is_listening: bool,
+    directions: BTreeMap<Direction, Heard>,
+}
+
+#[derive(Debug, Default)]
+struct Heard {
+    frame_at: Option<Moment>,
+    body_at: Option<Moment>,
+    /// What the socket last said or, where it has said nothing yet, what the first body said.
+    baseline: Option<Quote>,
+    contradicted_at: Option<Moment>,
+    /// Rounds in a row that had no quote of it.
+    num_absences: u32,
+}
+
+/// What a quote of a body is worth.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum BodyQuote {
+    /// The socket has said something newer: drop it.
+    Outdated,
+    /// It is the newest that is known.
+    Newest,
+}
+
+/// A direction that every body leaves out is asked for at most this many quiet times apart.
+const MOST_ABSENCES: u32 = 12;
+
+impl Coverage {
+    /// Nothing is listened to yet.
+    pub(super) fn new(quiet_after: Duration, contradiction_grace: Duration) -> Self {
+        Self { quiet_after, contradiction_grace, is_listening: false, directions: BTreeMap::new() }
+    }
+
+    /// These directions, and no others.
+    pub(super) fn cover(&mut self, listens_to: &[Direction]) {
+        self.directions.retain(|direction, _| listens_to.contains(direction));
+        for direction in listens_to {
+            self.directions.entry(*direction).or_default();
+        }
+    }
+
+    /// A socket stands: what it has not said yet cannot contradict anything.
+    pub(super) fn begin_listening(&mut self) {
+        self.is_listening = true;
+        self.forget();
+    }
+
+    /// No socket stands.
+    pub(super) fn end_listening(&mut self) {
+        self.is_listening = false;
+        self.forget();
+    }
+
+    fn forget(&mut self) {
+        for heard in self.directions.values_mut() {
+            heard.baseline = None;
+            heard.contradicted_at = None;
+        }
+    }
+
+    /// The socket quoted.
+    pub(super) fn on_frame(&mut self, quote: &Quote, now: Moment) {
+        let Some(heard) = self.directions.get_mut(&quote.direction) else { return };
+        heard.frame_at = Some(now);
+        heard.contradicted_at = None;
+        heard.baseline = Some(quote.clone());
+    }
+
+    /// A body that was asked for at `asked_at` quoted.
+    pub(super) fn on_body(&mut self, quote: &Quote, asked_at: Moment, now: Moment) -> BodyQuote {
+        let Some(heard) = self.directions.get_mut(&quote.direction) else { return BodyQuote::Newest };
+        if heard.frame_at.is_some_and(|frame_at| frame_at.monotonic > asked_at.monotonic) {
+            return BodyQuote::Outdated;
+        }
+        heard.body_at = Some(now);
+        heard.num_absences = 0;
+        if self.is_listening {
+            match &heard.baseline {
+                Some(baseline) if contradicts(quote, baseline) => {
+                    heard.contradicted_at.get_or_insert(now);
+                }
+                Some(_) => heard.contradicted_at = None,
+                None => heard.baseline = Some(quote.clone()),
+            }
+        }
+        BodyQuote::Newest
+    }
+
+    /// A round that began at `began_at` has ended well: what it left out will not be in the next one either.
+    pub(super) fn on_round(&mut self, began_at: Moment) {
+        for heard in self.directions.values_mut() {
+            let is_absent = heard.heard_at().is_none_or(|heard_at| heard_at.monotonic < began_at.monotonic);
+            if is_absent {
+                heard.num_absences = (heard.num_absences + 1).min(MOST_ABSENCES);
+                heard.body_at = Some(began_at);
+            }
+        }
+    }
+
+    /// Whether any direction has been quiet for so long that it has to be asked for.
+    pub(super) fn has_quiet(&self, now: Moment) -> bool {
+        self.directions.values().any(|heard| {
+            let quiet_after = self.quiet_after.saturating_mul(heard.num_absences.max(1));
+            heard.heard_at().is_none_or(|heard_at| now.since(heard_at) >= quiet_after)
+        })
+    }
+
+    /// A direction in which bodies have contradicted the socket for so long that it must be deaf.
+    pub(super) fn deaf(&self, now: Moment) -> Option<Direction> {
+        let is_deaf =
+            |heard: &Heard| heard.contradicted_at.is_some_and(|at| now.since(at) >= self.contradiction_grace);
+        self.directions.iter().find(|(_, heard)| is_deaf(heard)).map(|(direction, _)| *direction)
+    }
+}
+
+impl Heard {
+    fn heard_at(&self) -> Option<Moment> {
+        [self.frame_at, self.body_at].into_iter().flatten().max_by_key(|at| at.monotonic)
+    }
+}
+
+/// Whether the two say different prices of the same kind. A last price says nothing against a book.
+fn contradicts(quote: &Quote, baseline: &Quote) -> bool {
+    let is_same_kind =
+        quote.bid.is_some() == baseline.bid.is_some() && quote.ask.is_some() == baseline.ask.is_some();
+    is_same_kind && !quote.same_price(baseline)
+}
+
+#[cfg(test)]
+mod tests {
+    use rust_decimal::Decimal;
+
+    use super::*;
+
+    fn direction(text: &str) -> Direction {
+        text.parse().unwrap()
+    }
+
+    fn quote(text: &str, price: i64) -> Quote {
+        Quote::book(direction(text), Decimal::from(price), Decimal::from(price + 1))
+    }
+
+    fn at(start: Moment, ms: u64) -> Moment {
+        start.after(Duration::from_millis(ms))
+    }
+
+    fn coverage() -> Coverage {
+        let mut coverage = Coverage::new(Duration::from_millis(2500), Duration::from_millis(1000));
+        coverage.cover(&[direction("BTC-USDT"), direction("ETH-USDT")]);
+        coverage.begin_listening();
+        coverage
+    }
+
+    #[test]
+    fn a_direction_is_quiet_from_half_of_its_limit_on_and_one_that_was_never_heard_at_once() {
+        let start = crate::clock::now();
+        let mut coverage = coverage();
+        coverage.on_frame(&quote("BTC-USDT", 100), at(start, 0));
+        assert!(coverage.has_quiet(at(start, 0)));
+        coverage.on_body(&quote("ETH-USDT", 10), at(start, 0), at(start, 50));
+        assert!(!coverage.has_quiet(at(start, 2499)));
+        assert!(coverage.has_quiet(at(start, 2500)));
+        coverage.on_frame(&quote("BTC-USDT", 100), at(start, 2500));
+        assert!(!coverage.has_quiet(at(start, 2549)));
+        assert!(coverage.has_quiet(at(start, 2550)));
+    }
+
+    #[test]
+    fn a_body_is_dropped_if_a_newer_frame_came_after_it_was_asked_for() {
+        let start = crate::clock::now();
+        let mut coverage = coverage();
+        coverage.on_frame(&quote("BTC-USDT", 100), at(start, 10));
+        assert_eq!(
+            coverage.on_body(&quote("BTC-USDT", 99), at(start, 5), at(start, 20)),
+            BodyQuote::Outdated
+        );
+        assert_eq!(coverage.on_body(&quote("BTC-USDT", 99), at(start, 15), at(start, 20)), BodyQuote::Newest);
+        assert_eq!(coverage.on_body(&quote("ETH-USDT", 10), at(start, 5), at(start, 20)), BodyQuote::Newest);
+    }
+
+    #[test]
+    fn a_socket_is_deaf_when_a_contradiction_stands_and_it_says_nothing() {
+        let start = crate::clock::now();
+        let mut coverage = coverage();
+        coverage.on_frame(&quote("BTC-USDT", 100), at(start, 0));
+        coverage.on_body(&quote("BTC-USDT", 100), at(start, 2500), at(start, 2600));
+        assert_eq!(coverage.deaf(at(start, 9000)), None);
+        coverage.on_body(&quote("BTC-USDT", 101), at(start, 9000), at(start, 9100));
+        assert_eq!(coverage.deaf(at(start, 10_099)), None);
+        assert_eq!(coverage.deaf(at(start, 10_100)), Some(direction("BTC-USDT")));
+    }
+
+    #[test]
+    fn a_change_that_the_socket_tells_a_little_later_is_no_contradiction() {
+        let start = crate::clock::now();
+        let mut coverage = coverage();
+        coverage.on_frame(&quote("BTC-USDT", 100), at(start, 0));
+        coverage.on_body(&quote("BTC-USDT", 101), at(start, 2500), at(start, 2600));
+        coverage.on_frame(&quote("BTC-USDT", 101), at(start, 2650));
+        assert_eq!(coverage.deaf(at(start, 60_000)), None);
+    }
+
+    #[test]
+    fn a_socket_that_never_says_a_direction_is_deaf_once_bodies_change() {
+        let start = crate::clock::now();
+        let mut coverage = coverage();
+        coverage.on_body(&quote("ETH-USDT", 10), at(start, 0), at(start, 100));
+        coverage.on_body(&quote("ETH-USDT", 11), at(start, 2600), at(start, 2700));
+        assert_eq!(coverage.deaf(at(start, 3700)), Some(direction("ETH-USDT")));
+        coverage.begin_listening();
+        assert_eq!(coverage.deaf(at(start, 60_000)), None);
+    }
+
+    #[test]
+    fn a_last_price_contradicts_no_book() {
+        let start = crate::clock::now();
+        let mut coverage = coverage();
+        coverage.on_frame(&quote("BTC-USDT", 100), at(start, 0));
+        let last = Quote::last(direction("BTC-USDT"), Decimal::from(500));
+        coverage.on_body(&last, at(start, 2500), at(start, 2600));
+        assert_eq!(coverage.deaf(at(start, 60_000)), None);
+    }
+
+    #[test]
+    fn a_direction_that_bodies_leave_out_is_asked_for_ever_less_often() {
+        let start = crate::clock::now();
+        let mut coverage = coverage();
+        let mut num_rounds = 0;
+        for ms in (0..120_000).step_by(50) {
+            let now = at(start, ms);
+            coverage.on_frame(&quote("BTC-USDT", 100), now);
+            if coverage.has_quiet(now) {
+                num_rounds += 1;
+                coverage.on_round(now);
+            }
+        }
+        assert!((5..=12).contains(&num_rounds), "{num_rounds}");
+    }
+}

@@ -1,0 +1,42 @@
+//! Opens a WebSocket.
+//!
+//! Separate because this, with [`super::fetch`], is where awc is known.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use awc::{BoxedSocket, Client, Connector};
+use bytes::BytesMut;
+use tokio::time::timeout;
+
+use super::trouble::Trouble;
+
+/// How we present ourselves.
+pub(super) const USER_AGENT: &str = concat!("ratebook/", env!("CARGO_PKG_VERSION"));
+
+/// A client that checks certificates by `tls`, follows no redirect and speaks HTTP/1.1.
+pub(super) fn client(tls: Arc<rustls::ClientConfig>, time_limit: Duration) -> Client {
+    // awc's own setting of an HTTP version would throw the TLS configuration away; that has no ALPN, which says the
+    // same.
+    let connector = Connector::new().timeout(time_limit).handshake_timeout(time_limit).rustls_0_23(tls);
+    Client::builder().connector(connector).timeout(time_limit).disable_redirects().finish()
+}
+
+/// A socket whose upgrade was answered, and what was read beyond the answer.
+pub(super) struct Dialled {
+    pub(super) socket: BoxedSocket,
+    pub(super) already_read: BytesMut,
+}
+
+/// Connects, secures and upgrades, all within `time_limit`.
+pub(super) async fn dial(client: Client, url: String, time_limit: Duration) -> Result<Dialled, Trouble> {
+    let request = client.ws(url).set_header("user-agent", USER_AGENT);
+    match timeout(time_limit, request.connect()).await {
+        Ok(Ok((_, framed))) => {
+            let parts = framed.into_parts();
+            Ok(Dialled { socket: parts.io, already_read: parts.read_buf })
+        }
+        Ok(Err(error)) => Err(error.into()),
+        Err(_) => Err(Trouble::Timeout(time_limit)),
+    }
+}

@@ -1,0 +1,339 @@
+//! When the next round of requests begins, and how a round goes.
+//!
+//! Pure. Separate because "at once", "every two seconds", "not before the ban of the minute ends" and "one at a
+//! time" meet here.
+
+use std::collections::VecDeque;
+use std::time::Duration;
+
+use actix::SpawnHandle;
+use rand::Rng;
+
+use super::limits::Limits;
+use super::trouble::Trouble;
+use crate::exchange::Request;
+use crate::exchange::backoff::Backoff;
+use crate::market::Moment;
+
+/// Requests of one round that are on their way at the same time. More would look like an attack to an exchange with
+/// one request per symbol.
+const MOST_AT_ONCE: usize = 4;
+
+/// Why one would poll now.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Occasion {
+    /// Nothing else brings quotes: poll at the configured pace.
+    Regular,
+    /// A socket brings quotes, and every direction has been heard lately.
+    NothingQuiet,
+    /// A socket brings quotes, but not of every direction.
+    SomethingQuiet,
+}
+
+/// When to poll.
+#[derive(Debug)]
+pub(super) struct Polling {
+    poll_every: Duration,
+    most_server_failures: u32,
+    probe_every: Duration,
+    certificate_retry: Duration,
+    backoff: Backoff,
+    num_server_failures: u32,
+    at_once: bool,
+    retry_at: Option<Moment>,
+    held_until: Option<Moment>,
+    ended_at: Option<Moment>,
+    round: Option<Round>,
+}
+
+/// A round of requests.
+#[derive(Debug)]
+struct Round {
+    began_at: Moment,
+    waiting: VecDeque<Request>,
+    sent: Vec<SpawnHandle>,
+    num_asked: usize,
+    was_good: bool,
+    trouble: Option<Trouble>,
+}
+
+/// How a round ended.
+#[derive(Debug, PartialEq)]
+pub(super) struct RoundEnd {
+    pub(super) began_at: Moment,
+    /// Why it brought nothing, and how long the next one waits; `None` if it brought quotes.
+    pub(super) trouble: Option<(Trouble, Duration)>,
+}
+
+impl Polling {
+    /// Polls at once, then every `poll_every` from the end of one round to the beginning of the next.
+    pub(super) fn new(poll_every: Duration, limits: &Limits) -> Self {
+        let (least, most) = limits.poll_cap;
+        Self {
+            poll_every,
+            most_server_failures: limits.most_server_failures,
+            probe_every: limits.probe_every,
+            certificate_retry: limits.certificate_retry,
+            backoff: Backoff::new(limits.poll_backoff, poll_every.clamp(least, most)),
+            num_server_failures: 0,
+            at_once: true,
+            retry_at: None,
+            held_until: None,
+            ended_at: None,
+            round: None,
+        }
+    }
+
+    /// Asks for a round without waiting for the pace or a retry; a hold is still kept.
+    pub(super) fn poll_at_once(&mut self) {
+        self.at_once = true;
+    }
+
+    /// Nothing is asked before `until`: the budget is used up.
+    pub(super) fn hold_until(&mut self, until: Moment) {
+        self.held_until = Some(until);
+    }
+
+    /// Whether asking is held back for reasons that even a lost socket does not override.
+    pub(super) fn is_held(&self, now: Moment) -> bool {
+        self.held_until.is_some_and(|until| now.monotonic < until.monotonic)
+    }
+
+    /// Whether a round may be asked for anything now; other requests to the same exchange keep to it too.
+    pub(super) fn is_due(&self, occasion: Occasion, now: Moment) -> bool {
+        if self.round.is_some() || self.is_held(now) {
+            return false;
+        }
+        if self.at_once {
+            return true;
+        }
+        if self.retry_at.is_some_and(|at| now.monotonic < at.monotonic) {
+            return false;
+        }
+        match occasion {
+            Occasion::NothingQuiet => false,
+            Occasion::SomethingQuiet => true,
+            Occasion::Regular if self.retry_at.is_some() => true,
+            Occasion::Regular => self.ended_at.is_none_or(|ended_at| now.since(ended_at) >= self.poll_every),
+        }
+    }
+
+    /// Begins a round.
+    pub(super) fn begin(&mut self, requests: &[Request], now: Moment) {
+        self.at_once = false;
+        self.round = Some(Round {
+            began_at: now,
+            waiting: requests.iter().cloned().collect(),
+            sent: Vec::new(),
+            num_asked: 0,
+            was_good: false,
+            trouble: None,
+        });
+    }
+
+    /// The next request of the round that may leave now.
+    pub(super) fn next_request(&mut self) -> Option<Request> {
+        let round = self.round.as_mut()?;
+        if round.num_asked >= MOST_AT_ONCE {
+            return None;
+        }
+        let request = round.waiting.pop_front()?;
+        round.num_asked += 1;
+        Some(request)
+    }
+
+    /// A request brought quotes.
+    pub(super) fn on_good(&mut self) {
+        if let Some(round) = &mut self.round {
+            round.num_asked = round.num_asked.saturating_sub(1);
+            round.was_good = true;
+        }
+        self.num_server_failures = 0;
+    }
+
+    /// A request brought none. What troubles the whole exchange ends the round.
+    pub(super) fn on_trouble(&mut self, trouble: Trouble) {
+        if trouble.is_server_failure() {
+            self.num_server_failures = self.num_server_failures.saturating_add(1);
+        }
+        if let Some(round) = &mut self.round {
+            round.num_asked = round.num_asked.saturating_sub(1);
+            if !matches!(trouble, Trouble::Status(400 | 404 | 422)) {
+                round.waiting.clear();
+            }
+            round.trouble = Some(trouble);
+        }
+    }
+
+    /// Ends the round if nothing of it is on its way or waiting.
+    pub(super) fn end(&mut self, now: Moment, rng: &mut impl Rng) -> Option<RoundEnd> {
+        let round = self.round.take_if(|round| round.num_asked == 0 && round.waiting.is_empty())?;
+        self.ended_at = Some(now);
+        let Some(trouble) = round.trouble.filter(|_| !round.was_good) else {
+            self.backoff.reset();
+            self.retry_at = None;
+            return Some(RoundEnd { began_at: round.began_at, trouble: None });
+        };
+        let mut delay = self.backoff.next_delay(rng);
+        if matches!(trouble, Trouble::Tls(_)) {
+            delay = delay.max(self.certificate_retry);
+        }
+        // An exchange that answers only with failures of its own is left to recover, socket or not.
+        if self.num_server_failures >= self.most_server_failures {
+            delay = delay.max(self.probe_every);
+            self.held_until = Some(now.after(delay));
+        }
+        self.retry_at = Some(now.after(delay));
+        Some(RoundEnd { began_at: round.began_at, trouble: Some((trouble, delay)) })
+    }
+
+    /// Keeps the handle of a request that is on its way.
+    pub(super) fn sent(&mut self, handle: SpawnHandle) {
+        if let Some(round) = &mut self.round {
+            round.sent.push(handle);
+        }
+    }
+
+    /// Forgets the round, and gives what has to be cancelled of it.
+    pub(super) fn abandon(&mut self) -> Vec<SpawnHandle> {
+        self.round.take().map(|round| round.sent).unwrap_or_default()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use rand::SeedableRng;
+    use rand::rngs::StdRng;
+
+    use super::*;
+
+    fn at(start: Moment, seconds: u64) -> Moment {
+        start.after(Duration::from_secs(seconds))
+    }
+
+    fn requests(num: usize) -> Vec<Request> {
+        (0..num).map(|n| Request::get(format!("/{n}"))).collect()
+    }
+
+    fn polling() -> (Polling, StdRng) {
+        (Polling::new(Duration::from_secs(60), &Limits::default()), StdRng::seed_from_u64(1))
+    }
+
+    fn round(polling: &mut Polling, rng: &mut StdRng, trouble: Option<Trouble>, now: Moment) {
+        polling.begin(&requests(1), now);
+        polling.next_request().unwrap();
+        match trouble {
+            None => polling.on_good(),
+            Some(trouble) => polling.on_trouble(trouble),
+        }
+        polling.end(now, rng).unwrap();
+    }
+
+    #[test]
+    fn rounds_are_paced_from_the_end_of_one_to_the_beginning_of_the_next() {
+        let start = crate::clock::now();
+        let (mut polling, mut rng) = polling();
+        assert!(polling.is_due(Occasion::Regular, start));
+        polling.begin(&requests(1), start);
+        polling.next_request().unwrap();
+        assert!(!polling.is_due(Occasion::Regular, at(start, 300)));
+        polling.on_good();
+        assert!(polling.end(at(start, 300), &mut rng).is_some());
+        assert!(!polling.is_due(Occasion::Regular, at(start, 359)));
+        assert!(polling.is_due(Occasion::Regular, at(start, 360)));
+    }
+
+    #[test]
+    fn beside_a_socket_only_quiet_directions_are_a_reason_to_poll() {
+        let start = crate::clock::now();
+        let (mut polling, mut rng) = polling();
+        round(&mut polling, &mut rng, None, start);
+        assert!(!polling.is_due(Occasion::NothingQuiet, at(start, 9999)));
+        assert!(polling.is_due(Occasion::SomethingQuiet, at(start, 1)));
+        polling.poll_at_once();
+        assert!(polling.is_due(Occasion::NothingQuiet, at(start, 1)));
+    }
+
+    #[test]
+    fn a_failed_round_is_tried_again_sooner_than_the_pace_and_ever_later() {
+        let start = crate::clock::now();
+        let (mut polling, mut rng) = polling();
+        round(&mut polling, &mut rng, Some(Trouble::Refused), start);
+        assert!(!polling.is_due(Occasion::Regular, start));
+        assert!(polling.is_due(Occasion::Regular, at(start, 1)));
+        let mut num_rounds = 0;
+        for seconds in 0..3600 {
+            if polling.is_due(Occasion::Regular, at(start, seconds)) {
+                round(&mut polling, &mut rng, Some(Trouble::Refused), at(start, seconds));
+                num_rounds += 1;
+            }
+        }
+        assert!((80..180).contains(&num_rounds), "{num_rounds}");
+    }
+
+    #[test]
+    fn five_server_failures_in_a_row_leave_one_probe_in_thirty_seconds() {
+        let start = crate::clock::now();
+        let (mut polling, mut rng) = polling();
+        let mut num_rounds = 0;
+        for seconds in 0..600 {
+            polling.poll_at_once();
+            if polling.is_due(Occasion::Regular, at(start, seconds)) {
+                round(&mut polling, &mut rng, Some(Trouble::Status(503)), at(start, seconds));
+                num_rounds += 1;
+            }
+        }
+        assert!((20..=25).contains(&num_rounds), "{num_rounds}");
+        round(&mut polling, &mut rng, None, at(start, 600));
+        round(&mut polling, &mut rng, Some(Trouble::Status(503)), at(start, 601));
+        polling.poll_at_once();
+        assert!(!polling.is_held(at(start, 640)));
+    }
+
+    #[test]
+    fn a_hold_is_kept_even_when_a_poll_is_wanted_at_once() {
+        let start = crate::clock::now();
+        let (mut polling, _) = polling();
+        polling.hold_until(at(start, 13));
+        polling.poll_at_once();
+        assert!(!polling.is_due(Occasion::SomethingQuiet, at(start, 12)));
+        assert!(polling.is_due(Occasion::SomethingQuiet, at(start, 13)));
+    }
+
+    #[test]
+    fn a_round_of_many_requests_leaves_a_few_at_a_time_and_is_good_if_one_is() {
+        let start = crate::clock::now();
+        let (mut polling, mut rng) = polling();
+        polling.begin(&requests(6), start);
+        assert_eq!(std::iter::from_fn(|| polling.next_request()).count(), MOST_AT_ONCE);
+        polling.on_trouble(Trouble::Status(404));
+        assert_eq!(std::iter::from_fn(|| polling.next_request()).count(), 1);
+        polling.on_good();
+        assert_eq!(polling.end(start, &mut rng), None);
+        assert_eq!(std::iter::from_fn(|| polling.next_request()).count(), 1);
+        for _ in 0..4 {
+            polling.on_good();
+        }
+        assert_eq!(polling.end(start, &mut rng), Some(RoundEnd { began_at: start, trouble: None }));
+    }
+
+    #[test]
+    fn what_troubles_the_whole_exchange_ends_the_round() {
+        let start = crate::clock::now();
+        let (mut polling, mut rng) = polling();
+        polling.begin(&requests(10), start);
+        polling.next_request().unwrap();
+        polling.on_trouble(Trouble::Refused);
+        assert_eq!(polling.next_request(), None);
+        let ended = polling.end(start, &mut rng).unwrap();
+        assert_eq!(ended.trouble.unwrap().0, Trouble::Refused);
+    }
+
+    #[test]
+    fn a_refused_certificate_is_not_looked_at_again_within_thirty_seconds() {
+        let start = crate::clock::now();
+        let (mut polling, mut rng) = polling();
+        round(&mut polling, &mut rng, Some(Trouble::Tls("expired".to_owned())), start);
+        assert!(!polling.is_due(Occasion::Regular, at(start, 29)));
+    }
+}

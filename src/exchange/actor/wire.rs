@@ -1,0 +1,368 @@
+//! A WebSocket's bytes: frames in and out, under limits.
+//!
+//! Separate from the actor because it knows no exchange, and from awc's own codec because that one buffers a frame
+//! of any announced size before it refuses it, answers no ping, and leaves fragments to the reader.
+
+use std::time::Duration;
+
+use actix_http::ws::{CloseCode, CloseReason, OpCode, Parser};
+use awc::BoxedSocket;
+use bytes::{Bytes, BytesMut};
+use futures_util::Stream;
+use futures_util::stream;
+use tokio::io::{AsyncReadExt, AsyncWriteExt, ReadHalf, WriteHalf};
+use tokio::sync::mpsc;
+use tokio::time::{Instant, sleep_until, timeout};
+
+use super::trouble::{Trouble, printable};
+use crate::exchange::Frame;
+
+/// Frames that are handed over at once. The actor's timers and mailbox get their turn between two batches.
+const MOST_FRAMES: usize = 64;
+
+/// Messages, and pongs, that may wait to be written. More pongs than one batch of frames can ask for.
+const MOST_QUEUED: usize = 2 * MOST_FRAMES;
+
+/// What is said of a peer that has stopped reading.
+const UNREAD: &str = "it does not read what we send";
+
+/// Bytes asked of the system at once.
+const READ_AHEAD: usize = 16 * 1024;
+
+/// Time that a goodbye may take.
+const GOODBYE: Duration = Duration::from_secs(1);
+
+/// What came, after fragments were put together and pings were answered.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum Incoming {
+    /// A whole message, text or binary.
+    Message(Bytes),
+    /// A ping or a pong of the protocol.
+    Sign,
+}
+
+/// What is to be sent.
+#[derive(Debug)]
+pub(super) enum Outgoing {
+    Message(Frame),
+    /// Say goodbye with this code, and end.
+    Close(CloseCode),
+}
+
+/// Takes frames out of a buffer of bytes. Pure.
+#[derive(Debug)]
+pub(super) struct Decoder {
+    max_frame: usize,
+    max_message: usize,
+    fragments: Option<BytesMut>,
+}
+
+/// One step of the decoder.
+#[derive(Debug, PartialEq, Eq)]
+enum Step {
+    Incoming(Incoming),
+    /// A ping, to be answered with this payload.
+    Ping(Bytes),
+    /// A fragment, kept.
+    Kept,
+    /// The rest of the frame has not come yet.
+    Starved,
+}
+
+impl Decoder {
+    pub(super) fn new(max_frame: usize, max_message: usize) -> Self {
+        Self { max_frame, max_message, fragments: None }
+    }
+
+    fn step(&mut self, buffer: &mut BytesMut) -> Result<Step, Trouble> {
+        // The size is judged by the head alone, before the body has come.
+        if announced_size(buffer).is_some_and(|size| size > self.max_frame as u64) {
+            return Err(Trouble::TooBig { limit: self.max_frame });
+        }
+        let parsed = Parser::parse(buffer, false, self.max_frame);
+        let parsed =
+            parsed.map_err(|error| Trouble::Other(printable(&format!("not a WebSocket frame: {error}"))))?;
+        let Some((is_last, code, payload)) = parsed else { return Ok(Step::Starved) };
+        let payload = payload.unwrap_or_default();
+        match (code, is_last) {
+            (OpCode::Ping, true) => Ok(Step::Ping(payload.freeze())),
+            (OpCode::Pong, true) => Ok(Step::Incoming(Incoming::Sign)),
+            (OpCode::Close, true) => Err(farewell(&payload)),
+            (OpCode::Text | OpCode::Binary, true) if self.fragments.is_none() => {
+                Ok(Step::Incoming(Incoming::Message(payload.freeze())))
+            }
+            (OpCode::Text | OpCode::Binary, false) if self.fragments.is_none() => {
+                self.fragments = Some(payload);
+                Ok(Step::Kept)
+            }
+            (OpCode::Continue, _) => self.continued(&payload, is_last),
+            _ => Err(Trouble::Other("not a WebSocket frame: out of order".to_owned())),
+        }
+    }
+
+    fn continued(&mut self, payload: &[u8], is_last: bool) -> Result<Step, Trouble> {
+        let Some(mut message) = self.fragments.take() else {
+            return Err(Trouble::Other("not a WebSocket frame: continues nothing".to_owned()));
+        };
+        if message.len() + payload.len() > self.max_message {
+            return Err(Trouble::TooBig { limit: self.max_message });
+        }
+        message.extend_from_slice(payload);
+        if is_last {
+            return Ok(Step::Incoming(Incoming::Message(message.freeze())));
+        }
+        self.fragments = Some(message);
+        Ok(Step::Kept)
+    }
+}
+
+/// The size of the payload that the head of the next frame announces; `None` while the head is not whole.
+fn announced_size(buffer: &[u8]) -> Option<u64> {
+    match buffer.get(1)? & 0x7f {
+        126 => Some(u64::from(u16::from_be_bytes(buffer.get(2..4)?.try_into().ok()?))),
+        127 => Some(u64::from_be_bytes(buffer.get(2..10)?.try_into().ok()?)),
+        size => Some(u64::from(size)),
+    }
+}
+
+/// What a close frame says.
+fn farewell(payload: &[u8]) -> Trouble {
+    let Some((code, words)) = payload.split_first_chunk::<2>() else { return Trouble::Closed };
+    let code = u16::from_be_bytes(*code);
+    let words = printable(&String::from_utf8_lossy(words));
+    Trouble::ClosedWith(format!("{code} {words}").trim_end().to_owned())
+}
+
+/// The reading half of a socket.
+struct Reader {
+    socket: ReadHalf<BoxedSocket>,
+    buffer: BytesMut,
+    decoder: Decoder,
+    pongs: mpsc::Sender<Bytes>,
+    /// What ended the socket, while the frames before it are on their way to the actor.
+    trouble: Option<Trouble>,
+}
+
+/// Everything that comes, in batches; the last item says why no more comes.
+pub(super) fn incoming(
+    socket: ReadHalf<BoxedSocket>,
+    already_read: BytesMut,
+    decoder: Decoder,
+    pongs: mpsc::Sender<Bytes>,
+) -> impl Stream<Item = Result<Vec<Incoming>, Trouble>> {
+    let reader = Reader { socket, buffer: already_read, decoder, pongs, trouble: None };
+    stream::unfold(Some(reader), |reader| async move {
+        let mut reader = reader?;
+        match reader.next_batch().await {
+            Ok(batch) => Some((Ok(batch), Some(reader))),
+            Err(trouble) => Some((Err(trouble), None)),
+        }
+    })
+}
+
+impl Reader {
+    async fn next_batch(&mut self) -> Result<Vec<Incoming>, Trouble> {
+        if let Some(trouble) = self.trouble.take() {
+            return Err(trouble);
+        }
+        let mut batch = Vec::new();
+        loop {
+            match self.decoder.step(&mut self.buffer) {
+                Ok(Step::Incoming(incoming)) => batch.push(incoming),
+                // A full queue of pongs means a peer that pings without reading the answers.
+                Ok(Step::Ping(payload)) => {
+                    let answered = self.pongs.try_send(payload);
+                    answered.map_err(|_| Trouble::Other("pings faster than it reads pongs".to_owned()))?;
+                    batch.push(Incoming::Sign);
+                }
+                Ok(Step::Kept) => {}
+                Ok(Step::Starved) if batch.is_empty() => self.read_more().await?,
+                Ok(Step::Starved) => break,
+                // What came before the trouble is heard first.
+                Err(trouble) => {
+                    self.trouble = Some(trouble);
+                    break;
+                }
+            }
+            if batch.len() >= MOST_FRAMES {
+                // Lets everything else on this thread have its turn, however much has come.
+                tokio::task::yield_now().await;
+                break;
+            }
+        }
+        Ok(batch)
+    }
+
+    async fn read_more(&mut self) -> Result<(), Trouble> {
+        self.buffer.reserve(READ_AHEAD);
+        match self.socket.read_buf(&mut self.buffer).await? {
+            0 => Err(Trouble::Closed),
+            _ => Ok(()),
+        }
+    }
+}
+
+/// The queue of messages to one socket. Dropping it says goodbye.
+#[derive(Debug)]
+pub(super) struct Pen {
+    messages: mpsc::Sender<Outgoing>,
+}
+
+impl Pen {
+    /// Queues a message.
+    ///
+    /// # Errors
+    /// When so many are waiting that the peer does not read any more, or when the socket has ended.
+    pub(super) fn send(&self, frame: Frame) -> Result<(), Trouble> {
+        let queued = self.messages.try_send(Outgoing::Message(frame));
+        queued.map_err(|_| Trouble::Other(UNREAD.to_owned()))
+    }
+
+    /// Says goodbye with a code of its own; of no use to a peer that does not read, so it may get lost.
+    pub(super) fn close(self, code: CloseCode) {
+        drop(self.messages.try_send(Outgoing::Close(code)));
+    }
+}
+
+/// The writing half of a socket.
+pub(super) struct Writer {
+    socket: WriteHalf<BoxedSocket>,
+    messages: mpsc::Receiver<Outgoing>,
+    pongs: mpsc::Receiver<Bytes>,
+    min_gap: Duration,
+    write_timeout: Duration,
+}
+
+/// The writing half, the queue of messages to it, and where pongs go.
+pub(super) fn writer(
+    socket: WriteHalf<BoxedSocket>,
+    min_gap: Duration,
+    write_timeout: Duration,
+) -> (Writer, Pen, mpsc::Sender<Bytes>) {
+    let (to_messages, messages) = mpsc::channel(MOST_QUEUED);
+    let (to_pongs, pongs) = mpsc::channel(MOST_QUEUED);
+    (Writer { socket, messages, pongs, min_gap, write_timeout }, Pen { messages: to_messages }, to_pongs)
+}
+
+impl Writer {
+    /// Writes what is queued, messages no closer together than the exchange allows and pongs at once, until the
+    /// [`Pen`] is dropped or writing fails.
+    pub(super) async fn run(mut self) -> Trouble {
+        let mut next_at = Instant::now();
+        loop {
+            let may_speak = Instant::now() >= next_at;
+            let mut bytes = BytesMut::new();
+            tokio::select! {
+                biased;
+                Some(payload) = self.pongs.recv() => {
+                    Parser::write_message(&mut bytes, payload, OpCode::Pong, true, true);
+                }
+                () = sleep_until(next_at), if !may_speak => continue,
+                message = self.messages.recv(), if may_speak => match message {
+                    Some(Outgoing::Message(Frame::Text(text))) => {
+                        Parser::write_message(&mut bytes, text, OpCode::Text, true, true);
+                    }
+                    Some(Outgoing::Message(Frame::Binary(binary))) => {
+                        Parser::write_message(&mut bytes, binary, OpCode::Binary, true, true);
+                    }
+                    Some(Outgoing::Close(code)) => return self.say_goodbye(code).await,
+                    None => return self.say_goodbye(CloseCode::Normal).await,
+                },
+            }
+            match timeout(self.write_timeout, self.write(&bytes)).await {
+                Ok(Ok(())) => next_at = Instant::now() + self.min_gap,
+                Ok(Err(error)) => return error.into(),
+                Err(_) => return Trouble::Other(UNREAD.to_owned()),
+            }
+        }
+    }
+
+    async fn write(&mut self, bytes: &[u8]) -> std::io::Result<()> {
+        self.socket.write_all(bytes).await?;
+        self.socket.flush().await
+    }
+
+    async fn say_goodbye(mut self, code: CloseCode) -> Trouble {
+        let mut bytes = BytesMut::new();
+        Parser::write_close(&mut bytes, Some(CloseReason::from(code)), true);
+        let goodbye = async {
+            self.write(&bytes).await?;
+            self.socket.shutdown().await
+        };
+        // Nobody waits for this socket any more, so it does not matter whether the goodbye got through.
+        drop(timeout(GOODBYE, goodbye).await);
+        Trouble::Closed
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A frame as a server sends it.
+    fn frame(code: OpCode, is_last: bool, payload: &[u8]) -> Vec<u8> {
+        let mut bytes = BytesMut::new();
+        Parser::write_message(&mut bytes, payload, code, is_last, false);
+        bytes.to_vec()
+    }
+
+    fn decode(frames: &[Vec<u8>]) -> Result<Vec<Incoming>, Trouble> {
+        let mut decoder = Decoder::new(1000, 2500);
+        let mut buffer = BytesMut::from(frames.concat().as_slice());
+        let mut heard = Vec::new();
+        loop {
+            match decoder.step(&mut buffer)? {
+                Step::Incoming(incoming) => heard.push(incoming),
+                Step::Ping(_) | Step::Kept => {}
+                Step::Starved => return Ok(heard),
+            }
+        }
+    }
+
+    #[test]
+    fn fragments_are_put_together_and_other_frames_may_stand_between_them() {
+        let frames = [
+            frame(OpCode::Text, false, b"one "),
+            frame(OpCode::Ping, true, b"?"),
+            frame(OpCode::Continue, false, b"two "),
+            frame(OpCode::Continue, true, b"three"),
+            frame(OpCode::Binary, true, b"next"),
+        ];
+        let message = |text: &'static str| Incoming::Message(Bytes::from(text));
+        assert_eq!(decode(&frames), Ok(vec![message("one two three"), message("next")]));
+    }
+
+    #[test]
+    fn what_is_too_big_is_refused_before_it_has_come() {
+        let mut head_only = frame(OpCode::Text, true, &[b'x'; 1001]);
+        head_only.truncate(4);
+        assert_eq!(decode(&[head_only]), Err(Trouble::TooBig { limit: 1000 }));
+        assert_eq!(decode(&[vec![0x81, 127, 0, 0, 0, 0, 4, 0, 0, 0]]), Err(Trouble::TooBig { limit: 1000 }));
+
+        let mut fragments = vec![frame(OpCode::Text, false, &[b'x'; 900])];
+        fragments.extend((0..100_000).map(|_| frame(OpCode::Continue, false, b"x")));
+        assert_eq!(decode(&fragments), Err(Trouble::TooBig { limit: 2500 }));
+    }
+
+    #[test]
+    fn frames_out_of_order_and_frames_that_are_none_are_refused() {
+        for frames in [
+            vec![frame(OpCode::Continue, true, b"x")],
+            vec![frame(OpCode::Text, false, b"x"), frame(OpCode::Text, true, b"y")],
+            vec![frame(OpCode::Ping, false, b"x")],
+            vec![vec![0x83, 0x00]],
+            vec![vec![0xf1, 0x00]],
+            vec![vec![0x81, 0x80, 0, 0, 0, 0]],
+        ] {
+            assert!(matches!(decode(&frames), Err(Trouble::Other(_))), "{frames:?}");
+        }
+    }
+
+    #[test]
+    fn a_goodbye_is_told_in_its_own_words() {
+        let told = |payload: &[u8]| decode(&[frame(OpCode::Close, true, payload)]).unwrap_err().to_string();
+        assert_eq!(told(b""), "closed by peer");
+        assert_eq!(told(&[0x03, 0xe9]), "closed by peer: 1001");
+        assert_eq!(told(b"\x03\xf0too\nslow"), "closed by peer: 1008 too\u{fffd}slow");
+    }
+}
