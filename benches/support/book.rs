@@ -1,12 +1,15 @@
 //! How many quotes a second the actor `RateBook` takes, and how many questions of ten directions it answers.
 
+use std::io;
+use std::net::SocketAddr;
 use std::sync::mpsc::channel;
 use std::thread;
 use std::time::Duration;
 
 use actix::prelude::*;
 use ratebook::clock;
-use ratebook::market::{ExchangeName, Quote, Transport};
+use ratebook::http::{self, HttpSetup};
+use ratebook::market::{Direction, ExchangeName, Quote, Transport};
 use ratebook::rate_book::{
     BookFailed, BookSettings, Epoch, GetCourses, Life, Link, ListedExchange, RateBook, ReportLife,
     ReportLink, ReportListing, ReportQuotes, UsdtUsdLeg,
@@ -14,6 +17,7 @@ use ratebook::rate_book::{
 use rust_decimal::Decimal;
 use tokio::time::Instant;
 
+use super::bare::in_background;
 use super::client::LIMIT;
 use super::rounds::{Contender, interleave, print_rates};
 use crate::Scale;
@@ -50,9 +54,8 @@ const BURST: usize = 500;
 
 /// Measures the actor on a thread of its own, as the service runs it.
 pub(crate) fn measure(scale: Scale) {
-    let book = start_book();
+    let book = start();
     let system = System::new();
-    system.block_on(introduce(&book));
     let contender = |name: &str, quotes_per_message: usize, messages_per_answer: usize| {
         let (book, system) = (&book, &system);
         let run = move || system.block_on(round(book, scale.round, quotes_per_message, messages_per_answer));
@@ -78,12 +81,13 @@ impl Handler<BookFailed> for Nobody {
     fn handle(&mut self, _: BookFailed, _: &mut Self::Context) {}
 }
 
-fn start_book() -> Addr<RateBook> {
+/// Starts a book in which everything is fresh and stays so.
+pub(crate) fn start() -> Addr<RateBook> {
     let (address, started) = channel();
     let run = move || {
         System::new().block_on(async move {
             let settings = BookSettings {
-                directions: DIRECTIONS.map(|direction| direction.parse().expect("a direction")).to_vec(),
+                directions: directions(),
                 priority: vec![BINANCE, KRAKEN],
                 fail_back_after: Duration::from_secs(15),
                 hold_reference: Duration::from_secs(3600),
@@ -99,7 +103,30 @@ fn start_book() -> Addr<RateBook> {
         });
     };
     thread::Builder::new().name("rate-book".to_owned()).spawn(run).expect("a thread");
-    started.recv_timeout(LIMIT).expect("the book starts")
+    let book = started.recv_timeout(LIMIT).expect("the book starts");
+    System::new().block_on(introduce(&book));
+    book
+}
+
+/// Serves a book over HTTP as the service does.
+pub(crate) fn serve(book: &Addr<RateBook>) -> io::Result<SocketAddr> {
+    let listener = http::listen(SocketAddr::from(([127, 0, 0, 1], 0)))?;
+    let address = listener.local_addr()?;
+    let setup = HttpSetup {
+        courses: book.clone().recipient(),
+        health: book.clone().recipient(),
+        directions: directions().into(),
+        exchanges: [BINANCE, KRAKEN, CBR].into(),
+        max_connections: 2_000,
+        cors_origins: Vec::new(),
+        started_at: clock::now(),
+    };
+    in_background("http", move || http::serve(listener, setup));
+    Ok(address)
+}
+
+fn directions() -> Vec<Direction> {
+    DIRECTIONS.map(|direction| direction.parse().expect("a direction")).to_vec()
 }
 
 /// Listed with a limit that no measurement reaches.

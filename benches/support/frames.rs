@@ -9,7 +9,7 @@ use base64::prelude::BASE64_STANDARD;
 use ratebook::exchange::{Access, EXCHANGES, Exchange, Row, Scope, Source};
 use tokio::time::Instant;
 
-use super::rounds::{Contender, interleave, print_rates};
+use super::rounds::{Contender, interleave};
 use crate::Scale;
 
 /// Reads between two looks at the clock.
@@ -35,7 +35,14 @@ pub(crate) fn measure(scale: Scale) -> io::Result<()> {
             contenders.push((title, Box::new(run) as Box<dyn FnMut() -> f64>) as Contender<'_>);
         }
     }
-    print_rates("Frames and bodies read", "frames/s", &interleave(scale.num_rounds, contenders));
+    if contenders.is_empty() {
+        println!("\nno fixture below tests/fixtures gives quotes");
+        return Ok(());
+    }
+    println!("\nFrames and bodies read\n{:<60} {:>12} {:>10}", "", "frames/s", "ns each");
+    for (name, sample) in interleave(scale.num_rounds, contenders) {
+        println!("{name:<60} {:>12.0} {:>10.0}", sample.median(), 1e9 / sample.median());
+    }
     Ok(())
 }
 
