@@ -6,12 +6,15 @@
 
 use std::any::Any;
 use std::panic::AssertUnwindSafe;
+use std::pin::Pin;
+use std::task::{Context, Poll};
 
-use actix_web::body::MessageBody;
-use actix_web::dev::{ServiceRequest, ServiceResponse};
+use actix_web::body::{BodySize, BoxBody, MessageBody};
+use actix_web::dev::{Payload, ServiceRequest, ServiceResponse};
 use actix_web::http::header::{self, HeaderMap};
 use actix_web::middleware::Next;
-use actix_web::{Error, HttpMessage, web};
+use actix_web::{Error, HttpMessage, ResponseError, web};
+use bytes::Bytes;
 use futures_util::{FutureExt, StreamExt};
 use log::Level;
 use tokio::time::{Instant, timeout};
@@ -32,9 +35,15 @@ const MAX_LOGGED: usize = 200;
 /// An [`ApiError`], which actix turns into the answer.
 pub(super) async fn every_request(
     mut request: ServiceRequest,
-    next: Next<impl MessageBody>,
-) -> Result<ServiceResponse<impl MessageBody>, Error> {
-    discard_body(&mut request).await?;
+    next: Next<impl MessageBody + 'static>,
+) -> Result<ServiceResponse<BoxBody>, Error> {
+    let mut body = request.take_payload();
+    if let Some(announced) = announced_body(request.headers())
+        && let Err(error) = discard(&mut body, announced).await
+    {
+        let refusal = error.error_response().map_body(|_, problem| Unread { problem, _rest: body }.boxed());
+        return Ok(request.into_response(refusal));
+    }
     let (method, uri) = (request.method().clone(), request.uri().clone());
     let started_at = log::log_enabled!(Level::Debug).then(Instant::now);
 
@@ -57,15 +66,14 @@ pub(super) async fn every_request(
     {
         shared.cors.apply(request.method(), request.headers().get(header::ORIGIN), &mut head.headers);
     }
-    Ok(response)
+    Ok(response.map_into_boxed_body())
 }
 
-async fn discard_body(request: &mut ServiceRequest) -> Result<(), ApiError> {
-    let Some(announced) = announced_body(request.headers()) else { return Ok(()) };
+/// Reads a body to its end and forgets it.
+async fn discard(body: &mut Payload, announced: usize) -> Result<(), ApiError> {
     if announced > MAX_BODY {
         return Err(ApiError::LongBody);
     }
-    let mut body = request.take_payload();
     let read = async {
         let mut length = 0;
         while let Some(chunk) = body.next().await {
@@ -77,6 +85,28 @@ async fn discard_body(request: &mut ServiceRequest) -> Result<(), ApiError> {
         Ok(())
     };
     timeout(REQUEST_TIMEOUT, read).await.unwrap_or(Err(ApiError::SlowBody))
+}
+
+/// An error that holds what is left of the request's body until it is sent. actix closes a connection whose body is
+/// still held at the end of the answer; one that was dropped it goes on to read, for ever if chunks never end.
+struct Unread {
+    problem: BoxBody,
+    _rest: Payload,
+}
+
+impl MessageBody for Unread {
+    type Error = <BoxBody as MessageBody>::Error;
+
+    fn size(&self) -> BodySize {
+        self.problem.size()
+    }
+
+    fn poll_next(
+        self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+    ) -> Poll<Option<Result<Bytes, Self::Error>>> {
+        Pin::new(&mut self.get_mut().problem).poll_next(context)
+    }
 }
 
 /// The length of the body that the headers announce, 0 if they announce one of unknown length; `None` without a

@@ -135,7 +135,7 @@ impl Asked {
             let (name, value) = pair.split_once('=').unwrap_or((pair, ""));
             let parameter = known_parameter(name, accepted)?;
             let value = decoded(value).ok_or_else(|| {
-                let detail = format!("the value of `{}` is not percent-encoded UTF-8", parameter.as_str());
+                let detail = format!("the value of `{}` is not UTF-8", parameter.as_str());
                 refused(Fault::InvalidParameter, parameter, detail, offer)
             })?;
             asked.take(parameter, &value, offer)?;
@@ -230,21 +230,10 @@ fn known_parameter(name: &str, accepted: &[Parameter]) -> Result<Parameter, ApiE
     })
 }
 
-/// A text without its percent-encoding, with `+` as the space that forms write it for; `None` where a `%` is not
-/// followed by two hexadecimal digits, or where the bytes are not UTF-8.
+/// A text without its percent-encoding; `None` if its bytes are not UTF-8. A `%` without two hexadecimal digits, and
+/// a `+`, stay as they are: no name and no value may hold them, so they are refused where they stand.
 fn decoded(text: &str) -> Option<Cow<'_, str>> {
-    if !text.contains(['%', '+']) {
-        return Some(Cow::Borrowed(text));
-    }
-    let is_escape = |after: &str| {
-        let digits = after.as_bytes();
-        digits.len() >= 2 && digits[..2].iter().all(u8::is_ascii_hexdigit)
-    };
-    if !text.split('%').skip(1).all(is_escape) {
-        return None;
-    }
-    let spaced = text.replace('+', " ");
-    percent_decode_str(&spaced).decode_utf8().ok().map(|plain| Cow::Owned(plain.into_owned()))
+    percent_decode_str(text).decode_utf8().ok()
 }
 
 fn exchanger(value: &str, offer: &Offer) -> Result<ExchangeName, ApiError> {

@@ -3,7 +3,7 @@
 
 use std::time::Duration;
 
-use tokio::io::AsyncReadExt;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::time::{Instant, timeout};
 
 use super::check_problem;
@@ -79,7 +79,9 @@ async fn requests_whose_end_is_ambiguous_are_refused_and_the_connection_is_close
                 "{method} /v1/courses HTTP/1.1\r\nHost: x\r\n{rest}GET /health HTTP/1.1\r\nHost: x\r\n\r\n"
             );
             connection.write(bytes.as_bytes()).await;
-            assert_eq!(connection.read(false).await.expect(what).status, 400, "{method} with {what}");
+            let reply = connection.read(false).await.expect(what);
+            assert_eq!(reply.status, 400, "{method} with {what}");
+            assert_eq!(reply.header("connection").as_deref(), Some("close"), "{method} with {what}");
             while let Some(reply) = connection.read(false).await {
                 assert_eq!(reply.status, 400, "{method} with {what}");
             }
@@ -241,7 +243,7 @@ async fn a_small_body_is_thrown_away_and_a_long_one_is_a_413() {
             let mut start = [0; 16];
             let writing = async {
                 // Refused bytes are what is wanted here.
-                drop(tokio::io::AsyncWriteExt::write_all(&mut writer, request.as_bytes()).await);
+                drop(writer.write_all(request.as_bytes()).await);
             };
             let ((), read) = tokio::join!(writing, timeout(PATIENCE, reader.read_exact(&mut start)));
             read.expect("an answer in time").unwrap();
@@ -291,6 +293,27 @@ async fn a_client_that_leaves_before_its_answer_harms_nobody() {
         drop(connection);
     }
     assert_eq!(server.get("/health/live").await.status, 200);
+}
+
+#[actix_web::test]
+async fn a_client_that_closes_its_side_is_not_waited_for() {
+    let server = TestServer::with_courses(Courses::Stuck);
+    let started_at = Instant::now();
+    let mut connection = server.connect().await;
+    connection.write(GET).await;
+    connection.stream.shutdown().await.unwrap();
+    assert_closes(&mut connection).await;
+    assert!(started_at.elapsed() < Duration::from_millis(800), "{:?}", started_at.elapsed());
+}
+
+#[actix_web::test]
+async fn a_body_without_end_is_not_read_for_ever() {
+    let server = TestServer::with_courses(Courses::Are(answer()));
+    let mut connection = server.connect().await;
+    connection.write(b"POST /v1/courses HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n").await;
+    let chunk = format!("1000\r\n{}\r\n", "x".repeat(4096));
+    let endless = async { while connection.stream.write_all(chunk.as_bytes()).await.is_ok() {} };
+    timeout(PATIENCE, endless).await.expect("the server closes the connection");
 }
 
 async fn assert_closes(connection: &mut Connection) {
