@@ -15,9 +15,14 @@ pub struct Filter {
     pub(super) targets: Vec<(String, LevelFilter)>,
 }
 
+/// What the log would be flooded by from outside: every malformed request is an ERROR of this library.
+const SILENCED: &str = "actix_http";
+
 impl Default for Filter {
     fn default() -> Self {
-        Self { others: LevelFilter::Warn, targets: vec![("ratebook".to_owned(), LevelFilter::Info)] }
+        let targets = [("ratebook", LevelFilter::Info), (SILENCED, LevelFilter::Off)];
+        let targets = targets.map(|(target, level)| (target.to_owned(), level));
+        Self { others: LevelFilter::Warn, targets: targets.to_vec() }
     }
 }
 

@@ -240,7 +240,7 @@ impl Shelf {
         ExchangeHealth {
             name: self.name,
             status: self.status(now),
-            transport: self.transport(),
+            transport: self.transport().filter(|_| matches!(self.status(now), Status::Fresh | Status::Stale)),
             last_quote_age: self.newest_age(now),
             quotes_total: self.counters.quotes,
             refused: refused.filter(|(_, count)| *count > 0).collect(),
