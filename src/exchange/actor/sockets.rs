@@ -202,6 +202,9 @@ impl ExchangeActor {
             dial(client, url, time_limit).await
         };
         ctx.spawn(dialling.into_actor(self).map(move |dialled, actor, ctx| {
+            if let Err(Trouble::Status(status)) = dialled {
+                actor.obey_status(status, None, clock::now());
+            }
             actor.take_dialled(&socket, dialled, ctx);
         }));
     }
@@ -212,9 +215,6 @@ impl ExchangeActor {
         match dialled {
             Ok(dialled) => self.open(socket, dialled, now, ctx),
             Err(trouble) => {
-                if let Trouble::Status(status) = trouble {
-                    self.obey_status(status, None, now);
-                }
                 let delay = self.sockets.delay_dial(&trouble, &self.setup.limits, now);
                 let words =
                     format!("no connection ({trouble}), dialling again in {:.1} s", delay.as_secs_f64());
