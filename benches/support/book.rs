@@ -7,6 +7,7 @@ use std::thread;
 use std::time::Duration;
 
 use actix::prelude::*;
+use futures_util::future::join_all;
 use ratebook::clock;
 use ratebook::http::{self, HttpSetup};
 use ratebook::market::{Direction, ExchangeName, Quote, Transport};
@@ -61,10 +62,12 @@ pub(crate) fn measure(scale: Scale) {
         let run = move || system.block_on(round(book, scale.round, quotes_per_message, messages_per_answer));
         (name.to_owned(), Box::new(run) as Box<dyn FnMut() -> f64>) as Contender<'_>
     };
+    let in_flight = || system.block_on(round_in_flight(&book, scale.round));
     let contenders = vec![
         contender("one quote a message", 1, BURST),
         contender("twenty quotes a message", 20, BURST),
         contender("one quote, then ten directions answered", 1, 1),
+        ("the same, without waiting for each answer".to_owned(), Box::new(in_flight)),
     ];
     print_rates("RateBook", "quotes/s", &interleave(scale.num_rounds, contenders));
 }
@@ -193,4 +196,23 @@ async fn round(
         }
     }
     (num_messages * quotes_per_message) as f64 / began_at.elapsed().as_secs_f64()
+}
+
+/// Quotes per second over one round in which each is followed by a question for the crosses of all ten directions,
+/// asked without waiting for the answers before it, so that the book itself is measured and not the way to it.
+async fn round_in_flight(book: &Addr<RateBook>, length: Duration) -> f64 {
+    let (began_at, mut num_quotes) = (Instant::now(), 0);
+    while began_at.elapsed() < length {
+        let mut answers = Vec::with_capacity(BURST);
+        for _ in 0..BURST {
+            book.do_send(report(num_quotes % 2, 1, num_quotes));
+            num_quotes += 1;
+            answers.push(book.send(GetCourses::default()));
+        }
+        for asked in join_all(answers).await {
+            let answer = asked.expect("the book lives").expect("everything is fresh");
+            assert_eq!(answer.courses.len(), DIRECTIONS.len(), "{answer:?}");
+        }
+    }
+    num_quotes as f64 / began_at.elapsed().as_secs_f64()
 }

@@ -106,7 +106,7 @@ pub enum Change {
 }
 
 /// Routes that were found, by exchange (an index into the shelves) and direction.
-type RememberedRoutes = HashMap<(usize, Direction), Arc<[Route]>>;
+type RememberedRoutes = HashMap<(usize, Direction), Arc<[Route]>, foldhash::fast::RandomState>;
 
 /// The state of every exchange, and the rules over it.
 #[derive(Debug)]

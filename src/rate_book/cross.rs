@@ -38,7 +38,14 @@ pub(super) fn product(values: &mut [Decimal]) -> Option<Decimal> {
 
 /// A value as it is served after an inversion or a cross.
 fn round(value: Decimal) -> Option<Decimal> {
-    value.round_sf_with_strategy(SIGNIFICANT_DIGITS, RoundingStrategy::MidpointNearestEven)
+    let num_digits = value.mantissa().unsigned_abs().checked_ilog10().map_or(0, |digits| digits + 1);
+    let surplus = num_digits.saturating_sub(SIGNIFICANT_DIGITS);
+    match value.scale().checked_sub(surplus) {
+        _ if surplus == 0 => Some(value),
+        Some(places) => Some(value.round_dp_with_strategy(places, RoundingStrategy::MidpointNearestEven)),
+        // Digits before the point have to go, which is rare and takes the library longer.
+        None => value.round_sf_with_strategy(SIGNIFICANT_DIGITS, RoundingStrategy::MidpointNearestEven),
+    }
 }
 
 #[cfg(test)]
@@ -85,6 +92,13 @@ mod tests {
     }
 
     proptest::proptest! {
+        #[test]
+        fn rounding_agrees_with_the_library(mantissa in 1_i128..=(1_i128 << 95), scale in 0_u32..=28) {
+            let value = Decimal::from_i128_with_scale(mantissa, scale);
+            let expected = value.round_sf_with_strategy(10, RoundingStrategy::MidpointNearestEven);
+            proptest::prop_assert_eq!(round(value), expected);
+        }
+
         #[test]
         fn a_course_and_its_reverse_multiply_to_one(mantissa in 1_i64..=9_999_999_999, scale in 0_u32..=10) {
             let value = Decimal::new(mantissa, scale);

@@ -25,7 +25,7 @@ pub(super) struct Shelf {
     pub(super) distrusted_until: Option<Duration>,
     /// One per direction, never removed, so that routes may hold indexes.
     slots: Vec<Slot>,
-    by_direction: HashMap<Direction, usize>,
+    by_direction: HashMap<Direction, usize, foldhash::fast::RandomState>,
     pub(super) has_listing: bool,
     pub(super) unsupported: Vec<Direction>,
     pub(super) counters: Counters,
@@ -95,7 +95,7 @@ impl Shelf {
             quarantine: None,
             distrusted_until: None,
             slots: Vec::new(),
-            by_direction: HashMap::new(),
+            by_direction: HashMap::default(),
             has_listing: false,
             unsupported: Vec::new(),
             counters: Counters::default(),
