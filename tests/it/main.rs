@@ -9,4 +9,5 @@ mod fixtures;
 mod http;
 mod layout;
 mod recordings;
+mod simulator;
 mod supervisor;

@@ -1,0 +1,431 @@
+//! The requests of Binance that tickers need.
+
+use std::collections::BTreeSet;
+use std::net::IpAddr;
+
+use chrono::{DateTime, Utc};
+use rust_decimal::Decimal;
+use serde::Serialize;
+use serde_json::{Value, json};
+
+use super::super::book::{Book, Price};
+use super::super::http::{Answer, Request};
+use super::super::protocol::{Reply, Scene};
+use super::limits::{WEIGHT_PER_MINUTE, error};
+use super::{Binance, Symbol};
+
+/// What `symbol` and `symbols` may consist of, in Binance's own words.
+const LEGAL_SYMBOL: &str = "^[A-Z0-9-_.]{1,20}$";
+const LEGAL_SYMBOLS: &str = r#"^\[("[A-Z0-9-_.]{1,20}"(,"[A-Z0-9-_.]{1,20}"){0,})?\]$"#;
+
+/// Digits behind the point of every number.
+const SCALE: u32 = 8;
+
+/// Answers a request, and counts its weight.
+pub(super) fn answer(
+    binance: &mut Binance,
+    path: &str,
+    request: &Request,
+    client: IpAddr,
+    scene: &Scene<'_>,
+) -> Reply {
+    let used = match binance.limits.count(client, weight(path, request), scene) {
+        Ok(used) => used,
+        Err(refusal) => return refusal.into(),
+    };
+    let answered = match path {
+        "/api/v3/ping" => Ok(Answer::json(200, &json!({})).into()),
+        "/api/v3/time" => Ok(Answer::json(200, &json!({ "serverTime": time(scene.wall, request) })).into()),
+        "/api/v3/exchangeInfo" => exchange_info(binance, request, scene),
+        "/api/v3/ticker/bookTicker" => tickers(binance, request, scene, &best_prices),
+        "/api/v3/ticker/price" => tickers(binance, request, scene, &last_price),
+        "/api/v3/ticker/24hr" => tickers(binance, request, scene, &day),
+        "/api/v3/avgPrice" => one(binance, request, scene, &average),
+        "/api/v3/depth" => one(binance, request, scene, &depth),
+        "/api/v3/trades" => one(binance, request, scene, &trades),
+        "/api/v3/klines" | "/api/v3/uiKlines" => one(binance, request, scene, &klines),
+        _ => Err(Answer::new(404, "text/html", "<html><head><title>404 Not Found</title></head></html>")),
+    };
+    let with_weight =
+        |answer: Answer| answer.with("X-MBX-USED-WEIGHT", used).with("X-MBX-USED-WEIGHT-1M", used);
+    match answered {
+        Ok(Reply::Answer(answer)) | Err(answer) => with_weight(answer).into(),
+        Ok(Reply::Later) => Reply::Later,
+    }
+}
+
+/// The documented weight of a request.
+fn weight(path: &str, request: &Request) -> u64 {
+    let is_one = request.parameter("symbol").is_some();
+    let listed = request.parameter("symbols").map(|symbols| symbols.matches('"').count() / 2);
+    match path {
+        "/api/v3/exchangeInfo" => 20,
+        "/api/v3/ticker/bookTicker" | "/api/v3/ticker/price" => 2 + if is_one { 0 } else { 2 },
+        "/api/v3/ticker/24hr" => match listed {
+            _ if is_one => 2,
+            Some(..=20) => 2,
+            Some(..=100) => 40,
+            _ => 80,
+        },
+        "/api/v3/avgPrice" | "/api/v3/klines" | "/api/v3/uiKlines" => 2,
+        "/api/v3/depth" => 5,
+        "/api/v3/trades" => 25,
+        _ => 1,
+    }
+}
+
+fn time(wall: DateTime<Utc>, request: &Request) -> i64 {
+    match request.header("x-mbx-time-unit") {
+        Some(unit) if unit.eq_ignore_ascii_case("microsecond") => wall.timestamp_micros(),
+        _ => wall.timestamp_millis(),
+    }
+}
+
+fn mandatory(name: &str) -> Answer {
+    let message = format!("Mandatory parameter '{name}' was not sent, was empty/null, or malformed.");
+    error(400, -1102, &message)
+}
+
+fn illegal(name: &str, legal: &str) -> Answer {
+    let message = format!("Illegal characters found in parameter '{name}'; legal range is '{legal}'.");
+    error(400, -1100, &message)
+}
+
+fn is_legal(symbol: &str) -> bool {
+    let is_legal =
+        |c: char| c.is_ascii_uppercase() || c.is_ascii_digit() || "-_.".contains(c) || !c.is_ascii();
+    (1..=20).contains(&symbol.chars().count()) && symbol.chars().all(is_legal)
+}
+
+/// Which symbols a request is about.
+enum Asked {
+    One(String),
+    Many(Vec<String>),
+    All,
+}
+
+fn asked(binance: &Binance, request: &Request) -> Result<Asked, Answer> {
+    let asked = match (request.parameter("symbol"), request.parameter("symbols")) {
+        (Some(_), Some(_)) => return Err(error(400, -1128, "Combination of optional parameters invalid.")),
+        (Some(""), None) => return Err(error(400, -1105, "Parameter 'symbol' was empty.")),
+        (Some(symbol), None) if !is_legal(symbol) => return Err(illegal("symbol", LEGAL_SYMBOL)),
+        (Some(symbol), None) => Asked::One(symbol.to_owned()),
+        (None, Some("")) => return Err(error(400, -1105, "Parameter 'symbols' was empty.")),
+        (None, Some(list)) => {
+            let list: Vec<String> =
+                serde_json::from_str(list).map_err(|_| illegal("symbols", LEGAL_SYMBOLS))?;
+            if !list.iter().all(|symbol| is_legal(symbol)) {
+                return Err(illegal("symbols", LEGAL_SYMBOLS));
+            }
+            if list.iter().collect::<BTreeSet<_>>().len() < list.len() {
+                return Err(error(400, -1151, "Symbol is present multiple times in the list."));
+            }
+            Asked::Many(list)
+        }
+        (None, None) => Asked::All,
+    };
+    let is_known = |symbol: &String| binance.symbols.contains_key(symbol);
+    let are_known = match &asked {
+        Asked::One(symbol) => is_known(symbol),
+        Asked::Many(list) => list.iter().all(is_known),
+        Asked::All => true,
+    };
+    if are_known { Ok(asked) } else { Err(error(400, -1121, "Invalid symbol.")) }
+}
+
+type Told<'a> = &'a dyn Fn(&Symbol, &Book, &Request, &Scene<'_>) -> Value;
+
+/// One of the ticker requests: a single object for `symbol`, else a list.
+fn tickers(binance: &Binance, request: &Request, scene: &Scene<'_>, told: Told<'_>) -> Result<Reply, Answer> {
+    let status = request.parameter("symbolStatus");
+    let is_asked = |symbol: &Symbol| status.is_none_or(|status| symbol.status == status);
+    let tell = |symbol: &Symbol| {
+        let direction = symbol.direction();
+        let book = scene.shown(&[&symbol.name, &direction], symbol.book.clone())?;
+        Some(told(symbol, &book, request, scene))
+    };
+    let listed = |name: &String| binance.symbols.get(name);
+    let list: Vec<Value> = match asked(binance, request)? {
+        Asked::One(name) => {
+            let symbol = listed(&name).filter(|symbol| is_asked(symbol));
+            let Some(symbol) = symbol else {
+                return Err(error(
+                    400,
+                    -1220,
+                    "The symbol's status does not match the requested symbolStatus.",
+                ));
+            };
+            return Ok(tell(symbol).map_or(Reply::Later, |value| Answer::json(200, &value).into()));
+        }
+        Asked::Many(names) => {
+            names.iter().filter_map(listed).filter(|symbol| is_asked(symbol)).filter_map(tell).collect()
+        }
+        Asked::All => binance.symbols.values().filter(|symbol| is_asked(symbol)).filter_map(tell).collect(),
+    };
+    Ok(Answer::json(200, &list).into())
+}
+
+/// A request that needs a `symbol`.
+fn one(binance: &Binance, request: &Request, scene: &Scene<'_>, told: Told<'_>) -> Result<Reply, Answer> {
+    if request.parameter("symbol").is_none_or(str::is_empty) {
+        return Err(mandatory("symbol"));
+    }
+    tickers(binance, request, scene, told)
+}
+
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct BestPrices<'a> {
+    symbol: &'a str,
+    bid_price: Value,
+    bid_qty: String,
+    ask_price: Value,
+    ask_qty: String,
+}
+
+/// A price as Binance prints it: a text, or `null` where a fault took it away.
+fn printed(price: Option<&Price>) -> Value {
+    match price {
+        None | Some(Price::Missing) => Value::Null,
+        Some(price) => price.fixed(SCALE).into(),
+    }
+}
+
+fn size(size: Decimal) -> String {
+    Price::Number(size).fixed(SCALE)
+}
+
+fn best_prices(symbol: &Symbol, book: &Book, _: &Request, _: &Scene<'_>) -> Value {
+    let told = BestPrices {
+        symbol: &symbol.name,
+        bid_price: printed(book.bid.as_ref()),
+        bid_qty: size(book.bid_size),
+        ask_price: printed(book.ask.as_ref()),
+        ask_qty: size(book.ask_size),
+    };
+    serde_json::to_value(told).unwrap_or_default()
+}
+
+fn last_price(symbol: &Symbol, book: &Book, _: &Request, _: &Scene<'_>) -> Value {
+    json!({ "symbol": symbol.name, "price": printed(Some(&book.last)) })
+}
+
+/// What the day before this moment is told to have been: one without events, from which the price rose a little.
+pub(super) struct Day {
+    pub open: Decimal,
+    pub high: Decimal,
+    pub low: Decimal,
+    pub last: Decimal,
+    pub volume: Decimal,
+}
+
+impl Day {
+    pub(super) fn of(book: &Book) -> Self {
+        let last = book.last.number().unwrap_or_default();
+        let part = |percent: i64| last.checked_mul(Decimal::new(percent, 3)).unwrap_or_default();
+        Self { open: part(985), high: part(1010), low: part(980), last, volume: Decimal::from(12_345) }
+    }
+
+    pub(super) fn quote_volume(&self) -> Decimal {
+        self.volume.checked_mul(self.last).unwrap_or_default()
+    }
+}
+
+fn day(symbol: &Symbol, book: &Book, request: &Request, _: &Scene<'_>) -> Value {
+    let day = Day::of(book);
+    let fixed = |value: Decimal| Price::Number(value).fixed(SCALE);
+    let close_time = symbol.changed_at_ms;
+    let mut told = json!({
+        "symbol": symbol.name,
+        "openPrice": fixed(day.open),
+        "highPrice": fixed(day.high),
+        "lowPrice": fixed(day.low),
+        "lastPrice": printed(Some(&book.last)),
+        "volume": fixed(day.volume),
+        "quoteVolume": fixed(day.quote_volume()),
+        "openTime": close_time - 86_400_000,
+        "closeTime": close_time,
+        "firstId": 1,
+        "lastId": book.sequence,
+        "count": book.sequence,
+    });
+    if request.parameter("type") != Some("MINI")
+        && let Value::Object(fields) = &mut told
+    {
+        let change = day.last - day.open;
+        let percent = change.checked_div(day.open).unwrap_or_default() * Decimal::ONE_HUNDRED;
+        for (name, value) in [
+            ("priceChange", Value::from(fixed(change))),
+            ("priceChangePercent", Price::Number(percent).fixed(3).into()),
+            ("weightedAvgPrice", fixed(day.last).into()),
+            ("prevClosePrice", fixed(day.open).into()),
+            ("lastQty", fixed(Decimal::new(5, 2)).into()),
+            ("bidPrice", printed(book.bid.as_ref())),
+            ("bidQty", size(book.bid_size).into()),
+            ("askPrice", printed(book.ask.as_ref())),
+            ("askQty", size(book.ask_size).into()),
+        ] {
+            fields.insert(name.to_owned(), value);
+        }
+    }
+    told
+}
+
+fn average(_: &Symbol, book: &Book, request: &Request, scene: &Scene<'_>) -> Value {
+    json!({ "mins": 5, "price": printed(Some(&book.last)), "closeTime": time(scene.wall, request) })
+}
+
+/// Levels of a side, one step of the grid apart.
+fn levels(
+    best: Option<&Price>,
+    best_size: Decimal,
+    scale: u32,
+    away: Decimal,
+    num_levels: usize,
+) -> Vec<[Value; 2]> {
+    let step = Decimal::new(1, scale) * away;
+    let level = |index: usize| {
+        let price = match best {
+            Some(Price::Number(best)) => Some(Price::Number(best + step * Decimal::from(index))),
+            other => other.cloned(),
+        };
+        [printed(price.as_ref()), size(best_size + Decimal::from(index)).into()]
+    };
+    let is_empty = best.is_none_or(|best| *best == Price::Number(Decimal::ZERO));
+    if is_empty { Vec::new() } else { (0..num_levels).map(level).collect() }
+}
+
+fn depth(symbol: &Symbol, book: &Book, request: &Request, _: &Scene<'_>) -> Value {
+    let num_levels = request.parameter("limit").and_then(|limit| limit.parse().ok()).unwrap_or(100);
+    let num_levels = usize::min(num_levels, 5000);
+    json!({
+        "lastUpdateId": book.sequence,
+        "bids": levels(book.bid.as_ref(), book.bid_size, symbol.scale, Decimal::NEGATIVE_ONE, num_levels),
+        "asks": levels(book.ask.as_ref(), book.ask_size, symbol.scale, Decimal::ONE, num_levels),
+    })
+}
+
+fn trades(symbol: &Symbol, book: &Book, request: &Request, _: &Scene<'_>) -> Value {
+    let num_trades: u64 = request.parameter("limit").and_then(|limit| limit.parse().ok()).unwrap_or(500);
+    let trade = |ago: u64| {
+        json!({
+            "id": book.sequence.saturating_sub(ago),
+            "price": printed(Some(&book.last)),
+            "qty": "0.05000000",
+            "quoteQty": size(book.last.number().unwrap_or_default() * Decimal::new(5, 2)),
+            "time": symbol.changed_at_ms - i64::try_from(ago).unwrap_or(0) * 100,
+            "isBuyerMaker": false,
+            "isBestMatch": true,
+        })
+    };
+    (0..num_trades.min(1000)).rev().map(trade).collect()
+}
+
+fn klines(_: &Symbol, book: &Book, request: &Request, scene: &Scene<'_>) -> Value {
+    let interval = request.parameter("interval").unwrap_or("1m");
+    let unit_ms = match interval.chars().last() {
+        Some('s') => 1_000,
+        Some('h') => 3_600_000,
+        Some('d') => 86_400_000,
+        Some('w') => 604_800_000,
+        _ => 60_000,
+    };
+    let many: i64 = interval.trim_end_matches(|c: char| c.is_alphabetic()).parse().unwrap_or(1);
+    let length_ms = unit_ms * many.clamp(1, 100);
+    let num_klines: i64 = request.parameter("limit").and_then(|limit| limit.parse().ok()).unwrap_or(500);
+    let num_klines = num_klines.clamp(1, 1000);
+    let current = scene.unix_ms() / length_ms;
+    let price = printed(Some(&book.last));
+    let kline = |index: i64| {
+        let opens_at = index * length_ms;
+        json!([
+            opens_at,
+            price,
+            price,
+            price,
+            price,
+            "10.00000000",
+            opens_at + length_ms - 1,
+            "10.00000000",
+            10,
+            "5.00000000",
+            "5.00000000",
+            "0"
+        ])
+    };
+    (current - num_klines + 1..=current).map(kline).collect()
+}
+
+/// Symbols, rules and limits.
+fn exchange_info(binance: &Binance, request: &Request, scene: &Scene<'_>) -> Result<Reply, Answer> {
+    let asked = asked(binance, request)?;
+    let status = request.parameter("symbolStatus");
+    let permissions = request.parameter("permissions");
+    let is_filtered = status.is_some() || permissions.is_some();
+    if is_filtered && !matches!(asked, Asked::All) {
+        return Err(error(400, -1128, "Combination of optional parameters invalid."));
+    }
+    // Every symbol here trades on the spot market alone.
+    let has_permission = permissions.is_none_or(|permissions| permissions.contains("SPOT"));
+    let is_asked = |symbol: &&Symbol| {
+        let is_named = match &asked {
+            Asked::One(name) => symbol.name == *name,
+            Asked::Many(names) => names.contains(&symbol.name),
+            Asked::All => true,
+        };
+        is_named && has_permission && status.is_none_or(|status| symbol.status == status)
+    };
+    let shows_sets = request.parameter("showPermissionSets") != Some("false");
+    let symbols: Vec<Value> =
+        binance.symbols.values().filter(is_asked).map(|symbol| listed(symbol, shows_sets)).collect();
+    let info = json!({
+        "timezone": "UTC",
+        "serverTime": time(scene.wall, request),
+        "rateLimits": [
+            { "rateLimitType": "REQUEST_WEIGHT", "interval": "MINUTE", "intervalNum": 1, "limit": WEIGHT_PER_MINUTE },
+            { "rateLimitType": "ORDERS", "interval": "SECOND", "intervalNum": 10, "limit": 100 },
+            { "rateLimitType": "ORDERS", "interval": "DAY", "intervalNum": 1, "limit": 200_000 },
+            { "rateLimitType": "RAW_REQUESTS", "interval": "MINUTE", "intervalNum": 5, "limit": 300_000 },
+        ],
+        "exchangeFilters": [],
+        "symbols": symbols,
+    });
+    Ok(Answer::json(200, &info).into())
+}
+
+fn listed(symbol: &Symbol, shows_sets: bool) -> Value {
+    let step = size(Decimal::new(1, symbol.scale));
+    json!({
+        "symbol": symbol.name,
+        "status": symbol.status,
+        "baseAsset": symbol.base,
+        "baseAssetPrecision": 8,
+        "quoteAsset": symbol.counter,
+        "quotePrecision": 8,
+        "quoteAssetPrecision": 8,
+        "baseCommissionPrecision": 8,
+        "quoteCommissionPrecision": 8,
+        "orderTypes": ["LIMIT", "LIMIT_MAKER", "MARKET", "STOP_LOSS", "STOP_LOSS_LIMIT", "TAKE_PROFIT", "TAKE_PROFIT_LIMIT"],
+        "icebergAllowed": true,
+        "ocoAllowed": true,
+        "otoAllowed": true,
+        "quoteOrderQtyMarketAllowed": true,
+        "allowTrailingStop": true,
+        "cancelReplaceAllowed": true,
+        "amendAllowed": true,
+        "isSpotTradingAllowed": true,
+        "isMarginTradingAllowed": false,
+        "filters": [
+            { "filterType": "PRICE_FILTER", "minPrice": step, "maxPrice": "100000000.00000000", "tickSize": step },
+            { "filterType": "LOT_SIZE", "minQty": "0.00001000", "maxQty": "9000.00000000", "stepSize": "0.00001000" },
+            { "filterType": "MARKET_LOT_SIZE", "minQty": "0.00000000", "maxQty": "900.00000000", "stepSize": "0.00000000" },
+            { "filterType": "NOTIONAL", "minNotional": "5.00000000", "applyMinToMarket": true,
+              "maxNotional": "9000000.00000000", "applyMaxToMarket": false, "avgPriceMins": 5 },
+            { "filterType": "MAX_NUM_ORDERS", "maxNumOrders": 200 },
+        ],
+        "permissions": [],
+        "permissionSets": if shows_sets { json!([["SPOT"]]) } else { json!([]) },
+        "defaultSelfTradePreventionMode": "EXPIRE_MAKER",
+        "allowedSelfTradePreventionModes": ["EXPIRE_TAKER", "EXPIRE_MAKER", "EXPIRE_BOTH"],
+    })
+}

@@ -1,0 +1,530 @@
+//! One WebSocket of a simulated exchange, from the handshake to its end.
+//!
+//! The only runner of [`Conversation`]s: it keeps the exchange's rules (pings, lifetime, limits), plays recordings,
+//! and knows every fault that concerns messages, so that the exchange's own file only translates.
+
+use std::collections::{HashMap, VecDeque};
+use std::rc::Rc;
+use std::time::Duration;
+
+use actix_http::ws::{CloseCode, CloseReason, OpCode, Parser, hash_key};
+use bytes::{Bytes, BytesMut};
+use tokio::sync::watch;
+use tokio::time::{Instant, sleep_until};
+
+use crate::market::Transport;
+
+use super::exchange::{Ending, Exchange};
+use super::faults::Kind;
+use super::http::Request;
+use super::journal::Event;
+use super::protocol::{Conversation, Frame, Protocol, Say, Scene, SocketRules, scaled};
+use super::truth::noise;
+use super::wire::{Hangup, Wire};
+
+/// Largest message of a client. A subscription to 1024 streams has about 30 kB.
+const MAX_MESSAGE: usize = 512 * 1024;
+
+/// Bytes that are written at once when there is much to say; between two such pieces the client is listened to.
+const MAX_PIECE: usize = 64 * 1024;
+
+/// Frames that a delay holds back at most; past it live prices are skipped, and recordings wait.
+const MAX_DELAYED: usize = 10_000;
+
+/// How often frames of a flood are written; a shorter time is below the timer's grain.
+const FLOOD_EVERY: Duration = Duration::from_millis(10);
+
+/// Shortest time between two pings, and for a pong, however high the speed: less would measure the machine instead of
+/// the client.
+const MIN_PING_EVERY: Duration = Duration::from_millis(100);
+const MIN_PONG_WITHIN: Duration = Duration::from_millis(500);
+
+const WS: Transport = Transport::WebSocket;
+
+/// The answer that accepts a handshake.
+pub(super) fn accept(key: &str) -> String {
+    let accept = hash_key(key.as_bytes());
+    format!(
+        "HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\
+         Sec-WebSocket-Accept: {}\r\n\r\n",
+        String::from_utf8_lossy(&accept)
+    )
+}
+
+/// Talks until one side ends it.
+pub(super) async fn run(
+    wire: &mut Wire,
+    exchange: Rc<Exchange>,
+    request: &Request,
+    talk: Box<dyn Conversation>,
+) -> Hangup {
+    let port = wire.client.port();
+    exchange.log.borrow_mut().add(exchange.row.name, Event::Connect, &request.target, port);
+    let mut session = Session::new(wire, Rc::clone(&exchange), talk);
+    let hangup = match session.talk_on().await {
+        Err(hangup) => hangup,
+        Ok(()) => Hangup::Done,
+    };
+    session.last_words(&hangup).await;
+    let why = format!("{hangup:?}");
+    exchange.log.borrow_mut().add(exchange.row.name, Event::Close, &why, port);
+    hangup
+}
+
+struct Session<'a> {
+    wire: &'a mut Wire,
+    exchange: Rc<Exchange>,
+    talk: Box<dyn Conversation>,
+    /// The exchange's rules, the times of its pings already shortened.
+    rules: SocketRules,
+    /// What is going to be written next.
+    out: BytesMut,
+    /// What a delay holds back, and until when.
+    delayed: VecDeque<(Instant, Bytes)>,
+    /// The sequence of each symbol's book that was last told or may be taken as known.
+    told: HashMap<String, u64>,
+    /// The next frame of each recording.
+    places: Vec<usize>,
+    ticks: watch::Receiver<u64>,
+    opened_at: Instant,
+    heard_at: Instant,
+    next_ping_at: Option<Instant>,
+    /// Pings without a pong so far.
+    pings: VecDeque<(String, Instant)>,
+    /// When the messages of the last second came.
+    recent: VecDeque<Instant>,
+    /// The fragments so far of a message that comes in several.
+    fragments: BytesMut,
+    farewells_seen: u64,
+    flooded_at: Option<Instant>,
+    /// Counts frames, for what is done in turn or by luck.
+    turn: usize,
+    /// A close code and its reason, once the exchange wants to hang up.
+    closing: Option<(u16, String)>,
+}
+
+impl<'a> Session<'a> {
+    fn new(wire: &'a mut Wire, exchange: Rc<Exchange>, talk: Box<dyn Conversation>) -> Self {
+        let now = Instant::now();
+        let rules = talk.rules();
+        let pings = rules.pings.map(|(every, pong_within)| {
+            let every = scaled(every, exchange.speed).max(MIN_PING_EVERY);
+            (every, scaled(pong_within, exchange.speed).max(MIN_PONG_WITHIN))
+        });
+        let rules = SocketRules { pings, ..rules };
+        let places = exchange.with_recordings(|all| all.iter().map(|one| one.place(now)).collect());
+        let ticks = exchange.ticks();
+        let farewells_seen = exchange.num_farewells();
+        let next_ping_at = rules.pings.map(|(every, _)| now + every);
+        Self {
+            wire,
+            exchange,
+            talk,
+            rules,
+            out: BytesMut::new(),
+            delayed: VecDeque::new(),
+            told: HashMap::new(),
+            places,
+            ticks,
+            opened_at: now,
+            heard_at: now,
+            next_ping_at,
+            pings: VecDeque::new(),
+            recent: VecDeque::new(),
+            fragments: BytesMut::new(),
+            farewells_seen,
+            flooded_at: None,
+            turn: 0,
+            closing: None,
+        }
+    }
+
+    async fn talk_on(&mut self) -> Result<(), Hangup> {
+        let greeting = self.with_talk(|talk, _, scene| talk.greet(scene));
+        self.say_all(greeting);
+        self.subscribed();
+        loop {
+            self.hear()?;
+            self.keep_rules();
+            self.announce_end();
+            self.play_recordings();
+            self.flood();
+            self.release_delayed();
+            if !self.out.is_empty() {
+                let out = self.out.split();
+                self.wire.write(&out).await?;
+            }
+            if let Some((code, reason)) = self.closing.take() {
+                self.exchange_closes(code, &reason).await;
+                return Ok(());
+            }
+            let wake_at = self.wake_at();
+            tokio::select! {
+                biased;
+                read = self.wire.read() => read?,
+                () = sleep_until(wake_at) => {}
+                ticked = self.ticks.changed() => {
+                    ticked.map_err(|_| Hangup::Done)?;
+                    self.tick();
+                }
+            }
+        }
+    }
+
+    fn with_talk<R>(&mut self, act: impl FnOnce(&mut dyn Conversation, &dyn Protocol, &Scene<'_>) -> R) -> R {
+        let talk = self.talk.as_mut();
+        self.exchange.stage(WS, |protocol, scene| act(talk, protocol, scene))
+    }
+
+    /// Understands everything that has come.
+    fn hear(&mut self) -> Result<(), Hangup> {
+        loop {
+            let parsed = Parser::parse(&mut self.wire.buffer, true, MAX_MESSAGE);
+            let (is_last, op, payload) = match parsed {
+                Ok(None) => return Ok(()),
+                Ok(Some(parsed)) => parsed,
+                Err(_) => return Err(Hangup::Client),
+            };
+            let payload = payload.unwrap_or_default();
+            self.heard_at = Instant::now();
+            match op {
+                OpCode::Close => {
+                    self.closing.get_or_insert((1000, String::new()));
+                    return Ok(());
+                }
+                OpCode::Ping => {
+                    self.log(Event::Frame, "ping");
+                    self.count_message();
+                    self.put(OpCode::Pong, &payload);
+                }
+                OpCode::Pong => self.pong(&payload),
+                OpCode::Text | OpCode::Binary if is_last => self.message(&payload),
+                OpCode::Text | OpCode::Binary | OpCode::Continue => {
+                    self.fragments.extend_from_slice(&payload);
+                    if self.fragments.len() > MAX_MESSAGE {
+                        return Err(Hangup::Client);
+                    }
+                    if is_last {
+                        let whole = self.fragments.split();
+                        self.message(&whole);
+                    }
+                }
+                OpCode::Bad => return Err(Hangup::Client),
+            }
+        }
+    }
+
+    fn message(&mut self, payload: &[u8]) {
+        self.log(Event::Frame, &String::from_utf8_lossy(payload));
+        self.count_message();
+        let answers = self.with_talk(|talk, protocol, scene| talk.hear(payload, protocol, scene));
+        self.say_all(answers);
+        self.subscribed();
+    }
+
+    /// The pong to a ping of ours proves that the client lives. It is not counted as a message, though the real
+    /// exchange does: otherwise `speed`, which shortens the time between pings, would make a crime of answering.
+    fn pong(&mut self, payload: &[u8]) {
+        self.log(Event::Pong, &String::from_utf8_lossy(payload));
+        let answered = self.pings.iter().position(|(sent, _)| sent.as_bytes() == payload);
+        match answered {
+            Some(index) => {
+                self.pings.drain(..=index);
+            }
+            None => self.count_message(),
+        }
+    }
+
+    fn count_message(&mut self) {
+        let Some(limit) = self.rules.messages_per_second else { return };
+        let now = Instant::now();
+        while self.recent.front().is_some_and(|at| now.duration_since(*at) >= Duration::from_secs(1)) {
+            self.recent.pop_front();
+        }
+        self.recent.push_back(now);
+        if self.recent.len() > limit {
+            self.closing = Some((1008, "Too many requests".to_owned()));
+        }
+    }
+
+    /// After a change of what is subscribed: new symbols are known from here on, and a recording that holds one of
+    /// them begins to play.
+    fn subscribed(&mut self) {
+        let (talk, told) = (&self.talk, &mut self.told);
+        told.retain(|symbol, _| talk.symbols().contains(symbol));
+        self.exchange.stage(WS, |protocol, _| {
+            for symbol in talk.symbols() {
+                if !told.contains_key(symbol) {
+                    let sequence = protocol.book(symbol).map_or(0, |book| book.sequence);
+                    told.insert(symbol.clone(), sequence);
+                }
+            }
+        });
+        self.exchange.with_recordings(|all| {
+            for recording in all {
+                let is_wanted = recording.symbols().any(|symbol| talk.symbols().contains(symbol));
+                if is_wanted {
+                    recording.start(Instant::now());
+                }
+            }
+        });
+    }
+
+    /// Tells what has changed.
+    fn tick(&mut self) {
+        if self.delayed.len() >= MAX_DELAYED {
+            return;
+        }
+        let (talk, told) = (self.talk.as_mut(), &mut self.told);
+        let mut said = Vec::new();
+        self.exchange.stage(WS, |protocol, scene| {
+            for (symbol, known) in told.iter_mut() {
+                let Some(book) = protocol.book(symbol) else { continue };
+                if book.sequence <= *known || scene.is_replayed(symbol) {
+                    continue;
+                }
+                *known = book.sequence;
+                if let Some(book) = scene.shown(&[symbol], book) {
+                    said.extend(talk.tell(symbol, &book, scene).into_iter().map(Say::Data));
+                }
+            }
+            said.extend(talk.beat(protocol, scene));
+        });
+        self.say_all(said);
+    }
+
+    /// Puts the frames of recordings that are due into the next piece.
+    fn play_recordings(&mut self) {
+        let now = Instant::now();
+        for index in 0..self.places.len() {
+            while self.out.len() < MAX_PIECE && self.delayed.len() < MAX_DELAYED {
+                let place = self.places[index];
+                let talk = &self.talk;
+                let due = self.exchange.with_recordings(|all| {
+                    let recording = all.get(index)?;
+                    if recording.due_at(place)? > now {
+                        return None;
+                    }
+                    let recorded = recording.frame(place)?;
+                    Some((talk.repeat(recorded), Rc::clone(&recorded.symbol), recorded.told.is_some()))
+                });
+                let Some((frame, symbol, tells)) = due else { break };
+                self.places[index] = place + 1;
+                let Some(frame) = frame else { continue };
+                match self.exchange.bends(&symbol) {
+                    false => self.say(Say::Data(frame)),
+                    true if tells => self.tell_bent(&symbol),
+                    true => {}
+                }
+            }
+        }
+    }
+
+    /// Tells a replayed symbol as faults bend it.
+    fn tell_bent(&mut self, symbol: &str) {
+        let frames = self.with_talk(|talk, _, scene| {
+            let book = scene.recorded(&[symbol]).and_then(|book| scene.shown(&[symbol], book));
+            book.map(|book| talk.tell(symbol, &book, scene)).unwrap_or_default()
+        });
+        self.say_all(frames.into_iter().map(Say::Data).collect());
+    }
+
+    /// Tells every symbol again and again.
+    fn flood(&mut self) {
+        let Some(flood) = self.exchange.fault(Kind::Flood, WS) else {
+            self.flooded_at = None;
+            return;
+        };
+        let now = Instant::now();
+        let since = self.flooded_at.map_or(FLOOD_EVERY, |at| now.duration_since(at));
+        if since < FLOOD_EVERY && self.flooded_at.is_some() {
+            return;
+        }
+        self.flooded_at = Some(now);
+        let wanted = (since.min(Duration::from_secs(1)).as_secs_f64() * flood.flood_rate() as f64) as usize;
+        let (talk, told) = (self.talk.as_mut(), &mut self.told);
+        let mut said = Vec::new();
+        self.exchange.stage(WS, |protocol, scene| {
+            let symbols: Vec<String> = talk.symbols().iter().cloned().collect();
+            let mut told_any = true;
+            while said.len() < wanted && told_any {
+                told_any = false;
+                for symbol in &symbols {
+                    let Some(mut book) = protocol.book(symbol) else { continue };
+                    if !scene.is_replayed(symbol) {
+                        // The book of an earlier tick must not follow with a smaller number.
+                        book.sequence = scene.next_sequence();
+                        told.insert(symbol.clone(), book.sequence);
+                    }
+                    let frames = scene.shown(&[symbol], book).map(|book| talk.tell(symbol, &book, scene));
+                    let before = said.len();
+                    said.extend(frames.unwrap_or_default().into_iter().map(Say::Data));
+                    told_any |= said.len() > before;
+                    if said.len() >= wanted {
+                        break;
+                    }
+                }
+            }
+        });
+        self.say_all(said);
+    }
+
+    /// Pings, and hangs up on a client that breaks the rules or has outlived them.
+    fn keep_rules(&mut self) {
+        let now = Instant::now();
+        let speed = self.exchange.speed;
+        if let Some((every, pong_within)) = self.rules.pings {
+            if self.next_ping_at.is_some_and(|at| at <= now) {
+                self.next_ping_at = Some(now + every);
+                self.turn += 1;
+                let payload =
+                    format!("{}{:03}", crate::clock::now().wall.timestamp_millis(), self.turn % 1000);
+                self.put(OpCode::Ping, payload.as_bytes());
+                self.pings.push_back((payload, now));
+            }
+            let oldest = self.pings.front().map(|(_, sent_at)| *sent_at);
+            if oldest.is_some_and(|sent_at| now.duration_since(sent_at) > pong_within) {
+                self.closing.get_or_insert((1008, "Pong timeout".to_owned()));
+            }
+        }
+        if self.rules.lifetime.is_some_and(|lifetime| self.opened_at + scaled(lifetime, speed) <= now) {
+            self.closing.get_or_insert((1001, "the connection has reached its age".to_owned()));
+        }
+        if self.rules.silence.is_some_and(|silence| self.heard_at + scaled(silence, speed) <= now) {
+            self.closing.get_or_insert((1001, "nothing was heard".to_owned()));
+        }
+    }
+
+    fn announce_end(&mut self) {
+        if self.exchange.num_farewells() != self.farewells_seen {
+            self.farewells_seen = self.exchange.num_farewells();
+            let farewell = self.with_talk(|talk, _, scene| talk.farewell(scene));
+            if let Some(frame) = farewell {
+                self.say(Say::Control(frame));
+            }
+        }
+    }
+
+    /// When something is to be done next, whatever comes.
+    fn wake_at(&self) -> Instant {
+        let now = Instant::now();
+        let speed = self.exchange.speed;
+        let pong_by = self.rules.pings.and_then(|(_, within)| {
+            self.pings.front().map(|(_, sent_at)| *sent_at + within + Duration::from_millis(1))
+        });
+        let life_ends_at = self.rules.lifetime.map(|lifetime| self.opened_at + scaled(lifetime, speed));
+        let silence_ends_at = self.rules.silence.map(|silence| self.heard_at + scaled(silence, speed));
+        let delayed_until = self.delayed.front().map(|(until, _)| *until);
+        let flood_at = self.exchange.suffers(Kind::Flood, WS).then(|| match self.flooded_at {
+            Some(at) => at + FLOOD_EVERY,
+            None => now,
+        });
+        let is_full = self.delayed.len() >= MAX_DELAYED;
+        let recorded_at = self.exchange.with_recordings(|all| {
+            let due = |(index, recording): (usize, &mut super::replay::Recording)| {
+                recording.due_at(*self.places.get(index)?)
+            };
+            if is_full { None } else { all.iter_mut().enumerate().filter_map(due).min() }
+        });
+        let times = [
+            self.next_ping_at,
+            pong_by,
+            life_ends_at,
+            silence_ends_at,
+            delayed_until,
+            flood_at,
+            recorded_at,
+            Some(now + Duration::from_secs(1)),
+        ];
+        times.into_iter().flatten().min().unwrap_or(now)
+    }
+
+    fn say_all(&mut self, all: Vec<Say>) {
+        for say in all {
+            self.say(say);
+        }
+    }
+
+    fn say(&mut self, say: Say) {
+        let frame = match say {
+            Say::Control(frame) => frame,
+            Say::Data(frame) => {
+                if self.exchange.suffers(Kind::Mute, WS) {
+                    return;
+                }
+                self.turn += 1;
+                match self.exchange.fault(Kind::Garbage, WS) {
+                    Some(garbage) => Frame::Text(garbage.garbage(self.turn)),
+                    None => frame,
+                }
+            }
+            Say::Close(code, reason) => {
+                self.closing.get_or_insert((code, reason));
+                return;
+            }
+        };
+        match frame {
+            Frame::Text(text) => self.put(OpCode::Text, text.as_bytes()),
+            Frame::Binary(bytes) => self.put(OpCode::Binary, &bytes),
+        }
+    }
+
+    /// Puts a frame into the next piece, or behind a delay.
+    fn put(&mut self, op: OpCode, payload: &[u8]) {
+        let delay = self.exchange.fault(Kind::Delay, WS);
+        if delay.is_none() && self.delayed.is_empty() {
+            Parser::write_message(&mut self.out, payload, op, true, false);
+            return;
+        }
+        self.turn += 1;
+        let luck = noise(0, "delay", self.turn as u64, 1000);
+        let until = Instant::now() + delay.map_or(Duration::ZERO, |delay| delay.delay(luck));
+        // Frames never overtake each other: TCP keeps their order.
+        let until = self.delayed.back().map_or(until, |(last, _)| until.max(*last));
+        let mut bytes = BytesMut::new();
+        Parser::write_message(&mut bytes, payload, op, true, false);
+        self.delayed.push_back((until, bytes.freeze()));
+    }
+
+    fn release_delayed(&mut self) {
+        let now = Instant::now();
+        while self.out.len() < MAX_PIECE && self.delayed.front().is_some_and(|(until, _)| *until <= now) {
+            if let Some((_, bytes)) = self.delayed.pop_front() {
+                self.out.extend_from_slice(&bytes);
+            }
+        }
+    }
+
+    /// Says goodbye with a code, and why.
+    async fn exchange_closes(&mut self, code: u16, reason: &str) {
+        self.log(Event::Close, &format!("closed with {code} {reason}"));
+        let reason = (!reason.is_empty()).then(|| reason.to_owned());
+        let mut bytes = BytesMut::new();
+        Parser::write_close(
+            &mut bytes,
+            Some(CloseReason { code: CloseCode::from(code), description: reason }),
+            false,
+        );
+        self.wire.write_last(&bytes).await;
+    }
+
+    /// What a fault lets the client still hear.
+    async fn last_words(&mut self, hangup: &Hangup) {
+        match hangup {
+            Hangup::Fault(Ending::Close) => {
+                let mut bytes = BytesMut::new();
+                let reason = CloseReason { code: CloseCode::Away, description: None };
+                Parser::write_close(&mut bytes, Some(reason), false);
+                self.wire.write_last(&bytes).await;
+            }
+            // The first half of a frame, so that the reset falls into the middle of it.
+            Hangup::Fault(Ending::Reset) => self.wire.write_last(b"\x81\x7d{\"u\":400900217,\"s\":\"").await,
+            _ => {}
+        }
+    }
+
+    fn log(&self, event: Event, detail: &str) {
+        let port = self.wire.client.port();
+        self.exchange.log.borrow_mut().add(self.exchange.row.name, event, detail, port);
+    }
+}
