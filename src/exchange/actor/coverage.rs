@@ -57,23 +57,24 @@ impl Coverage {
         }
     }
 
-    /// A socket stands: what it has not said yet cannot contradict anything.
+    /// A socket stands: from now on bodies are compared with what it says.
     pub(super) fn begin_listening(&mut self) {
         self.is_listening = true;
-        self.forget();
+    }
+
+    /// Another socket stands in the place of the last: what only the last one said contradicts nothing any more.
+    pub(super) fn change_socket(&mut self, has_quoted: impl Fn(Direction) -> bool) {
+        self.is_listening = true;
+        for (_, heard) in self.directions.iter_mut().filter(|(direction, _)| !has_quoted(**direction)) {
+            heard.baseline = None;
+            heard.contradicted_at = None;
+        }
     }
 
     /// No socket stands.
     pub(super) fn end_listening(&mut self) {
+        self.change_socket(|_| false);
         self.is_listening = false;
-        self.forget();
-    }
-
-    fn forget(&mut self) {
-        for heard in self.directions.values_mut() {
-            heard.baseline = None;
-            heard.contradicted_at = None;
-        }
     }
 
     /// The socket quoted.
@@ -225,8 +226,33 @@ mod tests {
         coverage.on_body(&quote("ETH-USDT", 10), at(start, 0), at(start, 100));
         coverage.on_body(&quote("ETH-USDT", 11), at(start, 2600), at(start, 2700));
         assert_eq!(coverage.deaf(at(start, 3700)), Some(direction("ETH-USDT")));
-        coverage.begin_listening();
+    }
+
+    #[test]
+    fn a_new_socket_is_judged_by_what_it_said_itself() {
+        let start = crate::clock::now();
+        let mut coverage = coverage();
+        for text in ["BTC-USDT", "ETH-USDT"] {
+            coverage.on_frame(&quote(text, 10), at(start, 0));
+            coverage.on_body(&quote(text, 11), at(start, 2500), at(start, 2600));
+        }
+        coverage.on_frame(&quote("BTC-USDT", 12), at(start, 2700));
+        coverage.change_socket(|quoted| quoted == direction("BTC-USDT"));
         assert_eq!(coverage.deaf(at(start, 60_000)), None);
+        coverage.on_body(&quote("ETH-USDT", 13), at(start, 61_000), at(start, 61_100));
+        coverage.on_body(&quote("BTC-USDT", 13), at(start, 61_000), at(start, 61_100));
+        assert_eq!(coverage.deaf(at(start, 63_000)), Some(direction("BTC-USDT")));
+    }
+
+    #[test]
+    fn what_a_socket_said_before_it_was_acknowledged_counts() {
+        let start = crate::clock::now();
+        let mut coverage = coverage();
+        coverage.end_listening();
+        coverage.on_frame(&quote("BTC-USDT", 10), at(start, 0));
+        coverage.begin_listening();
+        coverage.on_body(&quote("BTC-USDT", 11), at(start, 2500), at(start, 2600));
+        assert_eq!(coverage.deaf(at(start, 5000)), Some(direction("BTC-USDT")));
     }
 
     #[test]

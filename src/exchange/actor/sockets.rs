@@ -182,7 +182,13 @@ impl ExchangeActor {
                 Signal::Dial { url, ping_every } => Some((url, ping_every)),
                 _ => None,
             });
-            told.ok_or_else(|| Trouble::Other("a handshake without an address".to_owned()))
+            let (url, ping_every) =
+                told.ok_or_else(|| Trouble::Other("a handshake without an address".to_owned()))?;
+            let leaves_tls = self.setup.ws_url.starts_with("wss:") && !url.starts_with("wss:");
+            if leaves_tls {
+                return Err(Trouble::Tls("the handshake leads to an address without it".to_owned()));
+            }
+            Ok((url, ping_every))
         });
         match address {
             Ok((url, ping_every)) => {
@@ -454,7 +460,14 @@ impl ExchangeActor {
             ctx.cancel_future(old.reading);
         }
         self.announce(&format!("moved to a new socket ({reason})"));
-        self.coverage.begin_listening();
+        self.change_socket();
+    }
+
+    /// Compares bodies with what the active socket has said, and with nothing that another one said.
+    fn change_socket(&mut self) {
+        let active = self.sockets.active.as_ref();
+        let has_quoted = |direction| active.is_some_and(|active| active.session.has_quoted(direction));
+        self.coverage.change_socket(has_quoted);
     }
 
     /// A replacement because something is wrong; rarer and rarer while it does not help.
@@ -464,6 +477,10 @@ impl ExchangeActor {
         let is_too_soon = sockets.replace_not_before.is_some_and(|at| now.monotonic < at.monotonic);
         if is_under_way || is_too_soon {
             return;
+        }
+        let longest_delay = self.setup.limits.replace_backoff.1;
+        if sockets.replace_not_before.is_some_and(|at| now.since(at) >= longest_delay) {
+            sockets.replace_backoff.reset();
         }
         sockets.replace_not_before = Some(now.after(sockets.replace_backoff.next_delay(&mut rand::rng())));
         self.complain(now, &format!("replacing the socket ({reason})"));
@@ -502,12 +519,11 @@ impl ExchangeActor {
         }
         self.report_reconnect();
         self.sockets.replace = None;
-        self.coverage.end_listening();
         self.sockets.active = self.sockets.next.take();
         match &self.sockets.active {
             Some(next) if next.session.is_up() => {
                 self.complain(now, &format!("connection lost ({trouble}), its replacement goes on"));
-                self.coverage.begin_listening();
+                self.change_socket();
                 return;
             }
             Some(_) => {
@@ -520,6 +536,7 @@ impl ExchangeActor {
                 self.complain(now, &words);
             }
         }
+        self.coverage.end_listening();
         let failure = self.failure(&trouble, now);
         self.link.on_socket_lost(failure, now);
         self.poll_instead(now, ctx);

@@ -153,6 +153,17 @@ async fn a_handshake_tells_where_to_dial_and_how_often_to_ping() {
 }
 
 #[actix::test]
+async fn a_handshake_cannot_lead_away_from_tls() {
+    let venue = Venue::open("BTC-USDT 100").await;
+    venue.answer("/token", Reply::ok(&format!("dial {}/other", venue.ws_url())));
+    let wanted = with_socket(feed(&["BTC-USDT"]), |socket| socket.handshake = Some(Request::get("/token")));
+    let running = start_with(&venue, wanted, |setup| setup.ws_url = venue.ws_url().replace("ws:", "wss:"));
+    eventually("a handshake", || venue.num_asked("/token") > 0).await;
+    running.log.until_link(&Link::Up(Transport::Rest)).await;
+    throughout(Duration::from_millis(200), "not dialled", || venue.dialled_at().is_empty()).await;
+}
+
+#[actix::test]
 async fn a_quiet_direction_is_confirmed_by_polls_and_a_lively_one_is_not_polled() {
     let venue = Venue::open("BTC-USDT 100").await;
     let running =
