@@ -25,15 +25,41 @@ struct Offer {
     /// Age of the oldest of those; `None` if one could never have been answered since the start.
     stale_age: Option<Duration>,
     since: Since,
-    age: Duration,
+    ages: Ages,
+}
+
+/// Ages of the oldest legs of each kind; `None` where there is no such leg.
+///
+/// What is told of an answer is the age of the exchange's own legs. Where there are none, that of USDT-USD, and of
+/// fixings only where there is nothing else: a fixing is not stale by being yesterday's, and `Ratebook-Legs` tells
+/// its age.
+#[derive(Debug, Clone, Copy, Default)]
+struct Ages {
+    own: Option<Duration>,
+    usdt_usd: Option<Duration>,
+    fixing: Option<Duration>,
+}
+
+impl Ages {
+    fn told(&self) -> Duration {
+        self.own.or(self.usdt_usd).or(self.fixing).unwrap_or_default()
+    }
+
+    /// The older of each kind.
+    fn max(self, other: Self) -> Self {
+        Self {
+            own: self.own.max(other.own),
+            usdt_usd: self.usdt_usd.max(other.usdt_usd),
+            fixing: self.fixing.max(other.fixing),
+        }
+    }
 }
 
 /// One direction of one exchange, now.
 struct Fresh {
     value: Decimal,
     since: Since,
-    own_age: Option<Duration>,
-    reference_age: Duration,
+    ages: Ages,
 }
 
 /// A reference leg, now.
@@ -73,7 +99,7 @@ impl Book {
         for exchange in may_answer.iter().copied() {
             let Some(offer) = pricing.offer(exchange, &request.wanted) else { continue };
             let fresh_since = offer.stale.is_empty().then_some(offer.since);
-            let is_young = request.max_age.is_none_or(|max_age| offer.age <= max_age);
+            let is_young = request.max_age.is_none_or(|max_age| offer.ages.told() <= max_age);
             let is_settled = fresh_since
                 .is_some_and(|it| selection::is_settled(it, now.monotonic, self.settings.fail_back_after));
             candidates.push(Candidate { fresh_since: fresh_since.filter(|_| is_young) });
@@ -94,7 +120,7 @@ impl Offer {
         Answer {
             exchanger: book.shelves[self.exchange].name,
             courses: self.courses,
-            age: self.age,
+            age: self.ages.told(),
             legs: self.legs,
             missing: self.missing,
             sequence: book.sequence(),
@@ -155,7 +181,7 @@ impl<'a> Pricing<'a> {
             stale: Vec::new(),
             stale_age: Some(Duration::ZERO),
             since: Since::Start,
-            age: Duration::ZERO,
+            ages: Ages::default(),
         };
         for &direction in directions {
             let routes = self.book.routes(exchange, direction.priced_as());
@@ -170,7 +196,7 @@ impl<'a> Pricing<'a> {
                 Some(fresh) => {
                     offer.courses.push(Course { direction, value: fresh.value });
                     offer.since = offer.since.max(fresh.since);
-                    offer.age = offer.age.max(fresh.own_age.unwrap_or(fresh.reference_age));
+                    offer.ages = offer.ages.max(fresh.ages);
                 }
                 None => {
                     let age = routes.iter().filter_map(|route| self.last_age(exchange, route)).min();
@@ -203,21 +229,24 @@ impl<'a> Pricing<'a> {
 
     /// The value of a route; `None` if one of its legs is not fresh.
     fn walk(&self, exchange: usize, route: &Route) -> Option<(Fresh, [Option<ReferenceLeg>; 3])> {
-        let mut fresh =
-            Fresh { value: Decimal::ONE, since: Since::Start, own_age: None, reference_age: Duration::ZERO };
+        let mut fresh = Fresh { value: Decimal::ONE, since: Since::Start, ages: Ages::default() };
         let mut values = [Decimal::ONE; 3];
         let mut told = [const { None }; 3];
         for (at, leg) in route.legs.iter().enumerate() {
             let value = match leg {
                 Leg::Own(rate) => {
                     let (value, age, since) = self.rate(&self.book.shelves[exchange], *rate)?;
-                    fresh.own_age = Some(fresh.own_age.unwrap_or_default().max(age));
+                    fresh.ages.own = fresh.ages.own.max(Some(age));
                     fresh.since = fresh.since.max(since);
                     value
                 }
                 reference => {
                     let reference = self.reference(reference)?;
-                    fresh.reference_age = fresh.reference_age.max(reference.told.age);
+                    let age = Some(reference.told.age);
+                    match leg {
+                        Leg::Fiat { .. } => fresh.ages.fixing = fresh.ages.fixing.max(age),
+                        _ => fresh.ages.usdt_usd = fresh.ages.usdt_usd.max(age),
+                    }
                     fresh.since = fresh.since.max(reference.since);
                     told[at] = Some(reference.told);
                     reference.value
@@ -288,26 +317,23 @@ impl<'a> Pricing<'a> {
             Rate::Quote(it) => step(shelf, it),
             Rate::Table(there, on) => Some(step(shelf, there)?.max(step(shelf, on)?)),
         };
-        let mut own_age = None;
-        let mut reference_age = Duration::ZERO;
+        let mut ages = Ages::default();
         for leg in &route.legs {
             match leg {
-                Leg::Own(it) => own_age = own_age.max(Some(rate(&self.book.shelves[exchange], *it)?)),
-                Leg::UsdtUsd { .. } => {
-                    reference_age = reference_age.max(self.book.last_usdt_usd_age(self.now)?);
-                }
+                Leg::Own(it) => ages.own = ages.own.max(Some(rate(&self.book.shelves[exchange], *it)?)),
+                Leg::UsdtUsd { .. } => ages.usdt_usd = Some(self.book.last_usdt_usd_age(self.now)?),
                 Leg::Fiat { sources, .. } => {
-                    let ages = sources.iter().filter_map(|(at, it)| rate(&self.book.shelves[*at], *it));
-                    reference_age = reference_age.max(ages.min()?);
+                    let of_sources = sources.iter().filter_map(|(at, it)| rate(&self.book.shelves[*at], *it));
+                    ages.fixing = ages.fixing.max(Some(of_sources.min()?));
                 }
             }
         }
-        Some(own_age.unwrap_or(reference_age))
+        Some(ages.told())
     }
 
     /// Why nobody could answer.
     fn refusal(&self, may_answer: &[usize], offers: &[Offer]) -> CoursesError {
-        if let Some(age) = offers.iter().filter(|it| it.stale.is_empty()).map(|it| it.age).min() {
+        if let Some(age) = offers.iter().filter(|it| it.stale.is_empty()).map(|it| it.ages.told()).min() {
             return CoursesError::TooOld { age };
         }
         let judgements: Vec<Judgement> = match offers {

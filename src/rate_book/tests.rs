@@ -461,6 +461,10 @@ fn age_counts_own_legs_and_the_reference_legs_where_there_are_none() {
     scene.binance();
     assert_eq!(scene.ask(Wanted::All(vec![direction("BTC-RUB")])).unwrap().age, ms(0));
     assert_eq!(scene.ask(Wanted::All(vec![direction("USDT-USD")])).unwrap().age, ms(3_000));
+    assert_eq!(scene.ask(Wanted::All(vec![direction("USDT-RUB")])).unwrap().age, ms(3_000));
+    assert_eq!(scene.ask(Wanted::Configured).unwrap().age, ms(0), "one exchange's own quotes are told of");
+    let since_midnight_in_moscow = ms(15 * 3_600_000 + 3_000);
+    assert_eq!(scene.ask(Wanted::All(vec![direction("USD-RUB")])).unwrap().age, since_midnight_in_moscow);
 }
 
 #[test]

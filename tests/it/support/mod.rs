@@ -1,0 +1,150 @@
+//! The whole service and a simulator in one process, over real sockets, for tests that break exchanges.
+
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use awc::Client;
+use ratebook::app::Service;
+use ratebook::config::Settings;
+use ratebook::exchange::EXCHANGES;
+use ratebook::simulator::{Simulator, SimulatorOptions};
+use serde_json::Value;
+use tokio::time::{Instant, sleep, timeout};
+
+/// How long a test waits for what has to happen some time; the limits that it checks are shorter.
+pub(crate) const PATIENCE: Duration = Duration::from_secs(30);
+
+/// A service whose exchanges are simulated.
+pub(crate) struct World {
+    pub(crate) simulator: SocketAddr,
+    pub(crate) service: SocketAddr,
+    pub(crate) client: Client,
+    running: (Simulator, Service),
+    /// Where bans are remembered; removed with the world.
+    _directory: tempfile::TempDir,
+}
+
+/// One answer of `/v1/courses`.
+#[derive(Debug, Clone)]
+pub(crate) struct Answer {
+    pub(crate) status: u16,
+    pub(crate) body: Value,
+    pub(crate) age_ms: Option<u64>,
+}
+
+impl Answer {
+    pub(crate) fn exchanger(&self) -> Option<&str> {
+        self.body["exchanger"].as_str()
+    }
+}
+
+impl World {
+    /// Starts both; every exchange is reached through a port of its own, so that it can refuse for real.
+    pub(crate) async fn start(seed: u64, speed: f64, change: impl FnOnce(&mut Settings)) -> Self {
+        let listen = SocketAddr::from(([127, 0, 0, 1], 0));
+        let options = SimulatorOptions { listen, seed, speed, replay: Vec::new() };
+        Self::start_with(options, change).await
+    }
+
+    pub(crate) async fn start_with(options: SimulatorOptions, change: impl FnOnce(&mut Settings)) -> Self {
+        let simulator = Simulator::start(options).await.unwrap();
+        let address = simulator.address();
+        let client = Client::builder().timeout(Duration::from_secs(5)).finish();
+        let ports = get(&client, &format!("http://{address}/control/ports")).await.body;
+
+        let directory = tempfile::tempdir().unwrap();
+        let mut settings = Settings {
+            listen: SocketAddr::from(([127, 0, 0, 1], 0)),
+            state_file: directory.path().join("state.json"),
+            ..Settings::default()
+        };
+        for row in EXCHANGES {
+            let exchange = settings.exchanges.get_mut(&row.name).unwrap();
+            let (rest_url, ws_url) = row.served_at(address);
+            let port = |which: &str| ports[row.name.as_str()][which].as_u64();
+            let at_port = |url: String, port: Option<u64>| match port {
+                Some(port) => url.replace(&address.to_string(), &format!("127.0.0.1:{port}")),
+                None => url,
+            };
+            exchange.rest_url = at_port(rest_url, port("rest"));
+            exchange.ws_url = at_port(ws_url, port("ws"));
+        }
+        change(&mut settings);
+        let service = Service::start(settings).await.unwrap();
+        Self {
+            simulator: address,
+            service: service.address(),
+            client,
+            running: (simulator, service),
+            _directory: directory,
+        }
+    }
+
+    pub(crate) async fn stop(self) {
+        let (simulator, service) = self.running;
+        service.stop().await;
+        simulator.stop().await;
+    }
+
+    /// Asks the service.
+    pub(crate) async fn get(&self, path: &str) -> Answer {
+        get(&self.client, &format!("http://{}{path}", self.service)).await
+    }
+
+    /// Breaks an exchange.
+    pub(crate) async fn break_exchange(&self, exchange: &str, fault: Value) {
+        let url = format!("http://{}/control/{exchange}/faults", self.simulator);
+        let mut answer = self.client.post(url).send_json(&fault).await.unwrap();
+        let body = answer.body().await.unwrap();
+        assert_eq!(answer.status(), 200, "{fault}: {body:?}");
+    }
+
+    /// Mends it.
+    pub(crate) async fn mend(&self, exchange: &str) {
+        let url = format!("http://{}/control/{exchange}/faults", self.simulator);
+        let answer = self.client.delete(url).send().await.unwrap();
+        assert_eq!(answer.status(), 200);
+    }
+
+    /// What the simulator knows.
+    pub(crate) async fn control(&self, path: &str) -> Value {
+        get(&self.client, &format!("http://{}/control/{path}", self.simulator)).await.body
+    }
+
+    /// Asks until the answer is as wanted; says how long that took.
+    pub(crate) async fn until(&self, path: &str, is_wanted: impl Fn(&Answer) -> bool) -> Duration {
+        let began = Instant::now();
+        let mut last = None;
+        let asking = async {
+            loop {
+                let answer = self.get(path).await;
+                if is_wanted(&answer) {
+                    return;
+                }
+                last = Some(answer);
+                sleep(Duration::from_millis(10)).await;
+            }
+        };
+        let in_time = timeout(PATIENCE, asking).await.is_ok();
+        assert!(in_time, "{path} was not as wanted within {PATIENCE:?}: {last:?}");
+        began.elapsed()
+    }
+
+    /// The row of an exchange in `/health`.
+    pub(crate) async fn health_of(&self, exchange: &str) -> Value {
+        let health = self.get("/health").await.body;
+        let rows = health["exchanges"].as_array().cloned().unwrap_or_default();
+        rows.into_iter().find(|row| row["name"] == exchange).unwrap_or_default()
+    }
+}
+
+async fn get(client: &Client, url: &str) -> Answer {
+    let mut response = client.get(url).send().await.unwrap();
+    let body = response.body().limit(16 << 20).await.unwrap();
+    let age_ms = response.headers().get("ratebook-age-ms");
+    Answer {
+        status: response.status().as_u16(),
+        age_ms: age_ms.and_then(|age| age.to_str().ok()?.parse().ok()),
+        body: serde_json::from_slice(&body).unwrap_or_default(),
+    }
+}
