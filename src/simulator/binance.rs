@@ -123,7 +123,7 @@ impl Symbol {
     fn book_around(&self, price: Decimal, truth: &Truth) -> Book {
         let (seed, tick) = (truth.seed(), truth.tick());
         // The offset moves once in five seconds, the sizes with every tick.
-        let offset = Decimal::new(noise(seed, &self.name, tick / 50, OFFSET_PARTS), 6);
+        let offset = Decimal::new(noise(seed, &self.name, tick / 250, OFFSET_PARTS), 6);
         let middle = price * (Decimal::ONE + offset);
         let book = Book::around(middle, self.scale, SPREAD_PARTS);
         let size = |side: &str| {
@@ -221,7 +221,9 @@ impl Protocol for Binance {
     fn tick(&mut self, scene: &Scene<'_>) {
         self.list_recorded(scene);
         for symbol in self.symbols.values_mut() {
-            symbol.tick(scene);
+            if scene.truth.is_turn_of(&symbol.name) || symbol.book.sequence == 0 {
+                symbol.tick(scene);
+            }
         }
     }
 
@@ -230,7 +232,7 @@ impl Protocol for Binance {
         symbol.has_book().then(|| symbol.book.clone())
     }
 
-    fn quotes(&self) -> Vec<(String, String, Book)> {
+    fn quotes(&self, _: &Scene<'_>) -> Vec<(String, String, Book)> {
         let told = |symbol: &Symbol| (symbol.direction(), symbol.name.clone(), symbol.book.clone());
         self.symbols.values().filter(|symbol| symbol.has_book()).map(told).collect()
     }

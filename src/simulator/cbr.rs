@@ -17,7 +17,7 @@ use super::protocol::{Protocol, Reply, Row, Scene};
 use super::truth::{Truth, noise};
 
 /// Its row in the table.
-pub(super) const ROW: Row = Row { name: "cbr", has_socket: false, make: |scene| Box::new(Cbr::new(scene)) };
+pub(super) const ROW: Row = Row { name: "cbr", has_socket: false, make: |_| Box::new(Cbr) };
 
 /// Time of day in Moscow at which the next day's rates are set.
 const SET_AT: NaiveTime = NaiveTime::from_hms_opt(15, 30, 0).expect("a time of day");
@@ -134,18 +134,10 @@ fn date_asked(text: &str) -> Option<NaiveDate> {
     ["%d/%m/%Y", "%d.%m.%Y"].into_iter().find_map(|form| NaiveDate::parse_from_str(text, form).ok())
 }
 
-struct Cbr {
-    /// The date of the latest rates, and all of them: code, units, roubles.
-    latest: Vec<(&'static str, u32, Decimal)>,
-}
+/// The Bank of Russia. What it says depends on the day alone, so there is nothing to keep.
+struct Cbr;
 
 impl Cbr {
-    fn new(scene: &Scene<'_>) -> Self {
-        let mut cbr = Self { latest: Vec::new() };
-        cbr.tick(scene);
-        cbr
-    }
-
     fn daily(request: &Request, scene: &Scene<'_>) -> Answer {
         let latest = latest_date(scene.wall);
         let date = match request.parameter("date_req") {
@@ -221,25 +213,20 @@ fn xml(body: &str) -> Answer {
 }
 
 impl Protocol for Cbr {
-    fn tick(&mut self, scene: &Scene<'_>) {
-        let date = latest_date(scene.wall);
-        let rate = |(_, _, code, nominal, _): &Currency| {
-            Some((*code, *nominal, value(scene.truth, code, *nominal, date)?))
-        };
-        self.latest = CURRENCIES.iter().filter_map(rate).collect();
-    }
+    fn tick(&mut self, _: &Scene<'_>) {}
 
     fn book(&self, _: &str) -> Option<Book> {
         None
     }
 
-    fn quotes(&self) -> Vec<(String, String, Book)> {
-        let told = |(code, nominal, value): &(&'static str, u32, Decimal)| {
+    fn quotes(&self, scene: &Scene<'_>) -> Vec<(String, String, Book)> {
+        let date = latest_date(scene.wall);
+        let told = |(_, _, code, nominal, _): &Currency| {
             let direction = format!("{code}-RUB");
-            let rate = value.checked_div(Decimal::from(*nominal)).unwrap_or_default();
-            (direction.clone(), direction, Book::last(rate))
+            let rate = value(scene.truth, code, *nominal, date)?.checked_div(Decimal::from(*nominal))?;
+            Some((direction.clone(), direction, Book::last(rate)))
         };
-        self.latest.iter().map(told).collect()
+        CURRENCIES.iter().filter_map(told).collect()
     }
 
     fn rest(&mut self, path: &str, request: &Request, _: IpAddr, scene: &Scene<'_>) -> Reply {

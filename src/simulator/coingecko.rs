@@ -270,7 +270,7 @@ impl Protocol for CoinGecko {
         None
     }
 
-    fn quotes(&self) -> Vec<(String, String, Book)> {
+    fn quotes(&self, _: &Scene<'_>) -> Vec<(String, String, Book)> {
         let asset = |id: &str| COINS.iter().find(|(known, ..)| *known == id).map(|(_, asset, _)| *asset);
         let told = |(&(id, counter), price): (&(&'static str, &'static str), &Decimal)| {
             let direction = format!("{}-{}", asset(id)?, counter.to_ascii_uppercase());

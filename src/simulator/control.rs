@@ -192,7 +192,10 @@ fn set_truth(world: &World, body: &[u8]) -> Answer {
     for (code, usd) in read {
         world.truth.borrow_mut().set(code, usd);
     }
-    world.follow_truth();
+    // Every symbol gets its turn to follow before the answer is given.
+    for _ in 0..truth::TURNS {
+        world.step();
+    }
     Answer::json(200, &json!({ "set": prices.len() }))
 }
 

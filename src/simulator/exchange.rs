@@ -159,7 +159,7 @@ impl Exchange {
             let real = |(direction, symbol, book): (String, String, Book)| {
                 (direction, scene.recorded(&[&symbol]).unwrap_or(book))
             };
-            protocol.quotes().into_iter().map(real).collect()
+            protocol.quotes(scene).into_iter().map(real).collect()
         })
     }
 

@@ -50,8 +50,9 @@ use journal::Journal;
 use protocol::PROTOCOLS;
 use truth::Truth;
 
-/// Time between two steps of the true prices: as often as a busy real symbol changes.
-const TICK: Duration = Duration::from_millis(100);
+/// Time between two steps of the true prices. Symbols follow in turns, each with one step out of
+/// [`truth::TURNS`], so each changes ten times a second.
+const TICK: Duration = Duration::from_millis(20);
 
 /// How long the end of the simulator's thread is waited for.
 const STOP_WITHIN: Duration = Duration::from_secs(5);
@@ -162,8 +163,9 @@ struct World {
 }
 
 impl World {
-    /// Lets every exchange follow the truth, which has moved.
-    fn follow_truth(&self) {
+    /// Moves the truth by one step, and lets every exchange follow.
+    fn step(&self) {
+        self.truth.borrow_mut().step();
         for exchange in &self.exchanges {
             exchange.tick();
         }
@@ -195,8 +197,7 @@ async fn walk(world: Rc<World>) {
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
     loop {
         ticks.tick().await;
-        world.truth.borrow_mut().step();
-        world.follow_truth();
+        world.step();
     }
 }
 
@@ -222,7 +223,7 @@ fn begin(options: SimulatorOptions) -> Result<(SocketAddr, Rc<World>), Simulator
         }
     }
     let world = Rc::new(World { truth, log, exchanges, fronts, permits: front::connection_permits() });
-    world.follow_truth();
+    world.step();
     tokio::task::spawn_local(front::run_main(Rc::clone(&world), main));
     for (front, listener) in listeners {
         tokio::task::spawn_local(front::run_front(Rc::clone(&world), front, listener));

@@ -40,14 +40,14 @@ pub(super) const PROTOCOLS: &[Row] = &[binance::ROW, coingecko::ROW, cbr::ROW];
 
 /// What one exchange publishes, and how it answers.
 pub(super) trait Protocol {
-    /// Moves its prices after the truth has moved.
+    /// Moves its prices after the truth has moved by one step; a symbol only if it is its turn.
     fn tick(&mut self, scene: &Scene<'_>);
 
     /// The healthy book of a symbol that is pushed on sockets; `None` if there is none.
     fn book(&self, symbol: &str) -> Option<Book>;
 
     /// Everything that it publishes now: direction, symbol and healthy book.
-    fn quotes(&self) -> Vec<(String, String, Book)>;
+    fn quotes(&self, scene: &Scene<'_>) -> Vec<(String, String, Book)>;
 
     /// Answers a request. The path is the exchange's own, without a slash at the end.
     fn rest(&mut self, path: &str, request: &Request, client: IpAddr, scene: &Scene<'_>) -> Reply;
@@ -105,7 +105,8 @@ pub(super) trait Conversation {
     /// The frames that tell a changed book.
     fn tell(&mut self, symbol: &str, book: &Book, scene: &Scene<'_>) -> Vec<Frame>;
 
-    /// What is said at every tick whether prices have changed or not, such as heartbeats and tickers of each second.
+    /// What is said whether prices have changed or not, such as heartbeats and tickers of each second; asked fifty times
+    /// a second.
     fn beat(&mut self, protocol: &dyn Protocol, scene: &Scene<'_>) -> Vec<Say> {
         let _ = (protocol, scene);
         Vec::new()

@@ -17,36 +17,40 @@ const SIGNIFICANT_DIGITS: u32 = 12;
 /// What a deviation of one whole is made of.
 const PARTS: i64 = 1_000_000_000;
 
-/// How slowly a walk is drawn back to its start: by this part of its deviation with each tick. At ten ticks a second
+/// How slowly a walk is drawn back to its start: by this part of its deviation with each tick. At fifty ticks a second
 /// a price comes back within hours, so a demo of a day never shows an absurd price.
-const PULL: i64 = 200_000;
+const PULL: i64 = 1_000_000;
+
+/// An exchange moves each of its symbols with one tick out of so many, each symbol in its turn: ten times a second, as
+/// a busy real one, and not all of them in the same instant.
+pub(super) const TURNS: u64 = 5;
 
 /// Every asset, its price in dollars at the start, and the largest step of one tick in parts of a thousand million.
 /// A rouble's or euro's step is what makes a fixing differ from the live price, and no more.
 #[rustfmt::skip]
 const ASSETS: &[(&str, &str, i64)] = &[
-    ("BTC", "64000", 20_000), ("ETH", "3000", 24_000), ("SOL", "150", 30_000), ("XRP", "0.55", 30_000),
-    ("LTC", "84", 28_000), ("DOGE", "0.125", 34_000), ("TRX", "0.13", 20_000), ("TON", "5.2", 30_000),
-    ("BNB", "560", 22_000), ("BCH", "390", 28_000), ("LINK", "13.5", 30_000), ("DOT", "6.1", 30_000),
-    ("EOS", "0.62", 30_000), ("XLM", "0.1", 30_000), ("YFI", "6200", 30_000), ("SHIB", "0.0000172", 36_000),
+    ("BTC", "64000", 8_945), ("ETH", "3000", 10_733), ("SOL", "150", 13_417), ("XRP", "0.55", 13_417),
+    ("LTC", "84", 12_522), ("DOGE", "0.125", 15_206), ("TRX", "0.13", 8_945), ("TON", "5.2", 13_417),
+    ("BNB", "560", 9_839), ("BCH", "390", 12_522), ("LINK", "13.5", 13_417), ("DOT", "6.1", 13_417),
+    ("EOS", "0.62", 13_417), ("XLM", "0.1", 13_417), ("YFI", "6200", 13_417), ("SHIB", "0.0000172", 16_100),
     // Not one dollar, so that whoever takes it for one is found out.
-    ("USDT", "0.9997", 100), ("USDC", "0.9999", 100), ("USD", "1", 0),
-    ("EUR", "1.086", 600), ("GBP", "1.27", 600), ("RUB", "0.0125", 600), ("UAH", "0.0244", 600),
-    ("KZT", "0.0021", 600), ("BYN", "0.306", 600), ("CNY", "0.138", 400), ("JPY", "0.0065", 600),
-    ("CHF", "1.12", 600), ("CAD", "0.73", 600), ("AUD", "0.66", 600), ("NZD", "0.6", 600), ("TRY", "0.0303", 600),
-    ("AED", "0.2723", 50), ("AMD", "0.00258", 400), ("AZN", "0.5882", 50), ("BDT", "0.0085", 400),
-    ("BHD", "2.653", 50), ("BOB", "0.1447", 400), ("BRL", "0.18", 600), ("CUP", "0.0417", 50),
-    ("CZK", "0.0432", 600), ("DKK", "0.1456", 600), ("DZD", "0.00744", 400), ("EGP", "0.0207", 400),
-    ("ETB", "0.0173", 400), ("GEL", "0.368", 400), ("HKD", "0.128", 50), ("HUF", "0.00278", 600),
-    ("IDR", "0.0000615", 500), ("INR", "0.01195", 300), ("IRR", "0.00000067", 300), ("KGS", "0.01145", 300),
-    ("KRW", "0.00073", 500), ("MDL", "0.0565", 400), ("MMK", "0.000476", 50), ("MNT", "0.000296", 300),
-    ("NGN", "0.00067", 600), ("NOK", "0.0946", 600), ("OMR", "2.597", 50), ("PLN", "0.252", 600),
-    ("QAR", "0.2747", 50), ("RON", "0.218", 500), ("RSD", "0.00928", 500), ("SAR", "0.2666", 50),
-    ("SEK", "0.0945", 600), ("SGD", "0.744", 400), ("THB", "0.0275", 500), ("TJS", "0.0938", 300),
-    ("TMT", "0.2857", 50), ("UZS", "0.0000795", 300), ("VND", "0.0000394", 300), ("XDR", "1.325", 300),
-    ("ZAR", "0.0545", 600), ("ARS", "0.00109", 600), ("BMD", "1", 0), ("CLP", "0.00108", 600), ("ILS", "0.268", 500),
-    ("KWD", "3.265", 50), ("LKR", "0.0033", 400), ("MXN", "0.055", 600), ("MYR", "0.213", 500), ("PHP", "0.0171", 500),
-    ("PKR", "0.00359", 300), ("TWD", "0.0308", 400), ("XAG", "29.1", 900), ("XAU", "2390", 700),
+    ("USDT", "0.9997", 45), ("USDC", "0.9999", 45), ("USD", "1", 0),
+    ("EUR", "1.086", 268), ("GBP", "1.27", 268), ("RUB", "0.0125", 268), ("UAH", "0.0244", 268),
+    ("KZT", "0.0021", 268), ("BYN", "0.306", 268), ("CNY", "0.138", 179), ("JPY", "0.0065", 268),
+    ("CHF", "1.12", 268), ("CAD", "0.73", 268), ("AUD", "0.66", 268), ("NZD", "0.6", 268), ("TRY", "0.0303", 268),
+    ("AED", "0.2723", 22), ("AMD", "0.00258", 179), ("AZN", "0.5882", 22), ("BDT", "0.0085", 179),
+    ("BHD", "2.653", 22), ("BOB", "0.1447", 179), ("BRL", "0.18", 268), ("CUP", "0.0417", 22),
+    ("CZK", "0.0432", 268), ("DKK", "0.1456", 268), ("DZD", "0.00744", 179), ("EGP", "0.0207", 179),
+    ("ETB", "0.0173", 179), ("GEL", "0.368", 179), ("HKD", "0.128", 22), ("HUF", "0.00278", 268),
+    ("IDR", "0.0000615", 224), ("INR", "0.01195", 134), ("IRR", "0.00000067", 134), ("KGS", "0.01145", 134),
+    ("KRW", "0.00073", 224), ("MDL", "0.0565", 179), ("MMK", "0.000476", 22), ("MNT", "0.000296", 134),
+    ("NGN", "0.00067", 268), ("NOK", "0.0946", 268), ("OMR", "2.597", 22), ("PLN", "0.252", 268),
+    ("QAR", "0.2747", 22), ("RON", "0.218", 224), ("RSD", "0.00928", 224), ("SAR", "0.2666", 22),
+    ("SEK", "0.0945", 268), ("SGD", "0.744", 179), ("THB", "0.0275", 224), ("TJS", "0.0938", 134),
+    ("TMT", "0.2857", 22), ("UZS", "0.0000795", 134), ("VND", "0.0000394", 134), ("XDR", "1.325", 134),
+    ("ZAR", "0.0545", 268), ("ARS", "0.00109", 268), ("BMD", "1", 0), ("CLP", "0.00108", 268), ("ILS", "0.268", 224),
+    ("KWD", "3.265", 22), ("LKR", "0.0033", 179), ("MXN", "0.055", 268), ("MYR", "0.213", 224), ("PHP", "0.0171", 224),
+    ("PKR", "0.00359", 134), ("TWD", "0.0308", 179), ("XAG", "29.1", 403), ("XAU", "2390", 313),
 ];
 
 /// Other names of an asset: the same coin after its new name of 2026.
@@ -107,6 +111,11 @@ impl Truth {
         self.tick
     }
 
+    /// Whether it is the turn of this symbol to follow.
+    pub(super) fn is_turn_of(&self, symbol: &str) -> bool {
+        self.tick % TURNS == place_of(symbol, TURNS)
+    }
+
     /// The seed of the walks.
     pub(super) fn seed(&self) -> u64 {
         self.seed
@@ -157,13 +166,18 @@ pub(super) fn codes() -> impl Iterator<Item = &'static str> {
 
 /// A whole number from `-largest` to `largest`, all equally likely: the same for the same seed, subject and index.
 pub(super) fn noise(seed: u64, subject: &str, index: u64, largest: i64) -> i64 {
-    let mut hash = seed ^ 0x9E37_79B9_7F4A_7C15;
-    for byte in subject.bytes() {
-        hash = mix(hash ^ u64::from(byte));
-    }
-    let hash = mix(hash ^ mix(index));
+    let hash = mix(mix_all(seed, subject) ^ mix(index));
     let span = largest.unsigned_abs().saturating_mul(2).saturating_add(1);
     i64::try_from(hash % span).unwrap_or_default() - largest.saturating_abs()
+}
+
+/// A number from 0 up to `below` that belongs to this subject.
+pub(super) fn place_of(subject: &str, below: u64) -> u64 {
+    mix_all(0, subject) % below
+}
+
+fn mix_all(seed: u64, subject: &str) -> u64 {
+    subject.bytes().fold(seed ^ 0x9E37_79B9_7F4A_7C15, |hash, byte| mix(hash ^ u64::from(byte)))
 }
 
 /// The finishing function of `SplitMix64`: every input bit changes half of the output bits.

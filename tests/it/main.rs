@@ -1,10 +1,11 @@
 //! Tests of the whole service and of its parts over real sockets and threads: one file per behaviour.
 
 #![expect(clippy::unwrap_used, reason = "an unwrap that fails is a test that fails")]
-#![expect(clippy::print_stdout, reason = "trials print their figures")]
 #![expect(clippy::print_stderr, reason = "a test that has nothing to compare says so")]
+#![expect(clippy::print_stdout, reason = "trials print their figures")]
 
 mod cli;
+mod clients;
 mod documents;
 mod failover;
 mod fixtures;

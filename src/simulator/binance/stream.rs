@@ -1,25 +1,25 @@
 //! One WebSocket connection of Binance.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use chrono::{DateTime, Utc};
 use rust_decimal::Decimal;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
-use tokio::time::Instant;
 
 use super::super::book::{Book, Price};
 use super::super::http::{Answer, Request};
 use super::super::protocol::{Conversation, Frame, Protocol, Say, Scene, SocketRules};
 use super::super::replay::Recorded;
+use super::super::truth::place_of;
 use super::rest::Day;
 
 /// Streams that one connection may listen to.
 const MAX_STREAMS: usize = 1024;
 
-/// Time between two tickers of the streams that tell one each second.
-const TICKER_EVERY: Duration = Duration::from_secs(1);
+/// Milliseconds between two tickers of the streams that tell one each second, each at its own moment of it.
+const TICKER_EVERY_MS: i64 = 1000;
 
 /// Digits behind the point of every number.
 const SCALE: u32 = 8;
@@ -30,7 +30,8 @@ pub(super) struct Stream {
     in_microseconds: bool,
     topics: BTreeSet<String>,
     symbols: BTreeSet<String>,
-    tickers_told_at: Option<Instant>,
+    /// The second in which each ticker was last told.
+    tickers_told_in: BTreeMap<String, i64>,
 }
 
 #[derive(Deserialize)]
@@ -71,7 +72,7 @@ impl Stream {
             in_microseconds: unit.eq_ignore_ascii_case("microsecond"),
             topics: named.split('/').filter(|name| !name.is_empty()).map(str::to_owned).collect(),
             symbols: BTreeSet::new(),
-            tickers_told_at: None,
+            tickers_told_in: BTreeMap::new(),
         };
         if stream.topics.len() > MAX_STREAMS {
             return Err(Answer::new(400, "text/plain", "Too many streams"));
@@ -88,6 +89,8 @@ impl Stream {
             (is_lower && !symbol.starts_with('!')).then(|| symbol.to_ascii_uppercase())
         };
         self.symbols = self.topics.iter().filter_map(symbol).collect();
+        let topics = &self.topics;
+        self.tickers_told_in.retain(|topic, _| topics.contains(topic));
     }
 
     fn has(&self, symbol: &str, channel: &str) -> Option<String> {
@@ -162,6 +165,25 @@ impl Stream {
                 refused(2, &message, id)
             }
         }
+    }
+
+    /// The tickers that are due now: a new second has begun for them.
+    fn due_tickers(&mut self, scene: &Scene<'_>) -> Vec<String> {
+        let is_ticker = |topic: &&String| {
+            let (symbol, channel) = topic.split_once('@').unwrap_or_default();
+            let is_known = self.symbols.contains(&symbol.to_ascii_uppercase());
+            *topic == "!miniTicker@arr" || is_known && matches!(channel, "miniTicker" | "ticker")
+        };
+        let mut due = Vec::new();
+        for topic in self.topics.iter().filter(is_ticker) {
+            let offset_ms = i64::try_from(place_of(topic, TICKER_EVERY_MS.unsigned_abs())).unwrap_or(0);
+            let second = (scene.unix_ms() + offset_ms) / TICKER_EVERY_MS;
+            match self.tickers_told_in.insert(topic.clone(), second) {
+                Some(told_in) if told_in != second => due.push(topic.clone()),
+                _ => {}
+            }
+        }
+        due
     }
 
     /// A ticker of each second.
@@ -285,30 +307,24 @@ impl Conversation for Stream {
     }
 
     fn beat(&mut self, protocol: &dyn Protocol, scene: &Scene<'_>) -> Vec<Say> {
-        let told_at = self.tickers_told_at.get_or_insert(scene.now);
-        if scene.now.duration_since(*told_at) < TICKER_EVERY {
-            return Vec::new();
-        }
-        self.tickers_told_at = Some(scene.now);
         let mut frames = Vec::new();
-        for (channel, is_mini) in [("miniTicker", true), ("ticker", false)] {
-            for symbol in &self.symbols {
-                let Some(topic) = self.has(symbol, channel) else { continue };
-                let book = protocol.book(symbol).and_then(|book| scene.shown(&[symbol], book));
-                if let Some(book) = book {
-                    let payload = self.ticker(symbol, &book, is_mini, scene).to_string();
-                    frames.push(self.framed(&topic, &payload));
+        for topic in self.due_tickers(scene) {
+            let payload = match topic.split_once('@') {
+                Some(("!miniTicker", _)) => {
+                    let shown = |(_, symbol, book): (String, String, Book)| {
+                        let book = scene.shown(&[&symbol], book)?;
+                        Some(self.ticker(&symbol, &book, true, scene))
+                    };
+                    Some(protocol.quotes(scene).into_iter().filter_map(shown).collect())
                 }
-            }
-        }
-        let all = "!miniTicker@arr";
-        if self.topics.contains(all) {
-            let shown = |(_, symbol, book): (String, String, Book)| {
-                let book = scene.shown(&[&symbol], book)?;
-                Some(self.ticker(&symbol, &book, true, scene))
+                Some((symbol, channel)) => {
+                    let symbol = symbol.to_ascii_uppercase();
+                    let book = protocol.book(&symbol).and_then(|book| scene.shown(&[&symbol], book));
+                    book.map(|book| self.ticker(&symbol, &book, channel == "miniTicker", scene))
+                }
+                None => None,
             };
-            let told: Vec<Value> = protocol.quotes().into_iter().filter_map(shown).collect();
-            frames.push(self.framed(all, &Value::from(told).to_string()));
+            frames.extend(payload.map(|payload: Value| self.framed(&topic, &payload.to_string())));
         }
         frames.into_iter().map(Say::Data).collect()
     }
