@@ -17,8 +17,8 @@ use tokio::time::{Instant, sleep};
 use crate::support::{Answer, World};
 
 /// Worlds at once, each a simulator and a service of its own, and rounds in each: a hundred trials together.
-const WORLDS: u64 = 10;
-const ROUNDS: usize = 10;
+const WORLDS: u64 = 20;
+const ROUNDS: usize = 5;
 
 /// What the trials scale down. The tolerances below are not scaled.
 const STALE_AFTER: Duration = Duration::from_secs(1);
@@ -210,8 +210,10 @@ async fn rounds(seed: u64) -> Figures {
 async fn settled(witness: &Witness) {
     witness.until(is_from("binance")).await;
     let began = Instant::now();
-    while witness.world.health_of("binance").await["transport"] != "websocket" {
-        assert!(began.elapsed() < Duration::from_secs(70), "binance has no socket again");
+    while witness.world.health_of("binance").await["transport"] != "websocket"
+        || witness.world.health_of("coingecko").await["status"] != "fresh"
+    {
+        assert!(began.elapsed() < Duration::from_secs(70), "the exchanges do not come back");
         sleep(Duration::from_millis(20)).await;
     }
     witness.until(is_from("binance")).await;
