@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use actix::prelude::*;
 use awc::Client;
+use chrono::TimeDelta;
 use log::{debug, info, warn};
 
 use super::bans::{Ban, Bans};
@@ -166,11 +167,7 @@ impl ExchangeActor {
     fn tick(&mut self, now: Moment, ctx: &mut Context<Self>) {
         fail::fail_point!("exchange::timer");
         self.progress.tick();
-        if let Some(jump) =
-            clock_jump(self.ticked_at, now).filter(|jump| *jump > self.setup.limits.clock_jump)
-        {
-            self.take_clock_jump(jump, now, ctx);
-        }
+        self.mind_clock(now, ctx);
         self.ticked_at = now;
         self.mind_outbox();
         self.mind_ban(now);
@@ -181,9 +178,15 @@ impl ExchangeActor {
         self.tell_link(now);
     }
 
-    /// A suspended machine: what the sockets hold is old, and their peers have given up.
-    fn take_clock_jump(&mut self, jump: Duration, now: Moment, ctx: &mut Context<Self>) {
-        self.complain(now, &format!("the clocks disagree by {} s, beginning anew", jump.as_secs()));
+    /// After a pause of the machine or of the process, what the sockets hold is old, and their peers have given up:
+    /// nothing of it may be taken for new.
+    fn mind_clock(&mut self, now: Moment, ctx: &mut Context<Self>) {
+        let pause = unnoticed(self.ticked_at, now);
+        if pause <= self.setup.limits.longest_pause {
+            return;
+        }
+        self.ticked_at = now;
+        self.complain(now, &format!("nothing happened here for {} s, beginning anew", pause.as_secs()));
         self.client = dial::client(self.setup.tls.clone(), self.setup.limits.request_timeout);
         self.abandon_polls(ctx);
         self.drop_sockets(now, ctx);
@@ -242,7 +245,7 @@ impl ExchangeActor {
         }));
     }
 
-    /// Tells RateBook of quotes, after the state of the connection by which they came.
+    /// Tells RateBook of quotes. The state of the connection by which they came has to be told before.
     fn report_quotes(
         &mut self,
         transport: Transport,
@@ -250,7 +253,6 @@ impl ExchangeActor {
         quotes: Vec<Quote>,
         refused: Vec<Refusal>,
     ) {
-        self.tell_link(received_at);
         if quotes.is_empty() && refused.is_empty() {
             return;
         }
@@ -320,9 +322,12 @@ impl ExchangeActor {
     }
 }
 
-/// By how much the two clocks have moved apart since `before`.
-fn clock_jump(before: Moment, now: Moment) -> Option<Duration> {
-    let by_wall = now.wall - before.wall;
-    let by_monotonic = chrono::TimeDelta::from_std(now.since(before)).ok()?;
-    (by_wall - by_monotonic).abs().to_std().ok()
+/// Time since `before` in which nothing can have been noticed. The monotonic clock of a suspended machine stands
+/// still, and that of a stopped process goes on: the first shows in the difference of the two clocks, the second in
+/// the time itself.
+fn unnoticed(before: Moment, now: Moment) -> Duration {
+    let stopped = now.since(before);
+    let by_monotonic = TimeDelta::from_std(stopped).unwrap_or(TimeDelta::MAX);
+    let suspended = (now.wall - before.wall).checked_sub(&by_monotonic).unwrap_or(TimeDelta::MAX);
+    stopped.max(suspended.abs().to_std().unwrap_or_default())
 }

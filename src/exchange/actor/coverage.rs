@@ -91,7 +91,7 @@ impl Coverage {
         if heard.frame_at.is_some_and(|frame_at| frame_at.monotonic > asked_at.monotonic) {
             return BodyQuote::Outdated;
         }
-        heard.body_at = Some(now);
+        heard.body_at = Some(asked_at);
         heard.num_absences = 0;
         if self.is_listening {
             match &heard.baseline {
@@ -179,9 +179,10 @@ mod tests {
         coverage.on_body(&quote("ETH-USDT", 10), at(start, 0), at(start, 50));
         assert!(!coverage.has_quiet(at(start, 2499)));
         assert!(coverage.has_quiet(at(start, 2500)));
-        coverage.on_frame(&quote("BTC-USDT", 100), at(start, 2500));
-        assert!(!coverage.has_quiet(at(start, 2549)));
-        assert!(coverage.has_quiet(at(start, 2550)));
+        coverage.on_body(&quote("ETH-USDT", 10), at(start, 2400), at(start, 2500));
+        coverage.on_frame(&quote("BTC-USDT", 100), at(start, 4000));
+        assert!(!coverage.has_quiet(at(start, 4899)));
+        assert!(coverage.has_quiet(at(start, 4900)));
     }
 
     #[test]

@@ -56,8 +56,9 @@ pub struct Limits {
     pub max_body: usize,
     /// Bytes of an instrument list, before and after decompression. Those of large exchanges have about 10 MiB.
     pub max_instruments: usize,
-    /// Disagreement of the two clocks, from one tick to the next, that means a suspended machine.
-    pub clock_jump: Duration,
+    /// Longest time from one tick to the next, and greatest disagreement of the two clocks about it. Beyond it the
+    /// machine was suspended or the process stopped; a busy machine delays a tick by less.
+    pub longest_pause: Duration,
 }
 
 impl Default for Limits {
@@ -86,7 +87,7 @@ impl Default for Limits {
             max_message: 1024 * 1024,
             max_body: 4 * 1024 * 1024,
             max_instruments: 16 * 1024 * 1024,
-            clock_jump: Duration::from_secs(2),
+            longest_pause: Duration::from_secs(2),
         }
     }
 }

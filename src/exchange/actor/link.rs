@@ -17,6 +17,7 @@ pub(super) struct LinkState {
     rest: RestWay,
     rest_takeover: Duration,
     told: Option<Link>,
+    told_down_at: Option<Moment>,
 }
 
 #[derive(Debug)]
@@ -46,7 +47,13 @@ enum RestWay {
 impl LinkState {
     /// Nothing is known yet. A lost socket is covered up for `rest_takeover`.
     pub(super) fn new(rest_takeover: Duration) -> Self {
-        Self { socket: SocketWay::Absent, rest: RestWay::Awaited, rest_takeover, told: None }
+        Self {
+            socket: SocketWay::Absent,
+            rest: RestWay::Awaited,
+            rest_takeover,
+            told: None,
+            told_down_at: None,
+        }
     }
 
     /// The exchange has a socket.
@@ -110,11 +117,19 @@ impl LinkState {
         matches!(&self.rest, RestWay::Failed(last) if last == failure)
     }
 
+    /// Whether it was told since `moment` that neither way works.
+    pub(super) fn was_down_since(&self, moment: Moment) -> bool {
+        self.told_down_at.is_some_and(|at| at.monotonic >= moment.monotonic)
+    }
+
     /// What has to be told; `None` if nothing has changed.
     pub(super) fn news(&mut self, now: Moment) -> Option<Link> {
         let verdict = self.verdict(now)?;
         if self.told.as_ref() == Some(&verdict) {
             return None;
+        }
+        if let Link::Down(_) = verdict {
+            self.told_down_at = Some(now);
         }
         self.told = Some(verdict.clone());
         Some(verdict)

@@ -136,7 +136,14 @@ impl ExchangeActor {
         let refused = refusals(&mut reading);
         let mut quotes = reading.quotes;
         quotes.retain(|quote| self.coverage.on_body(quote, asked_at, now) == BodyQuote::Newest);
-        self.report_quotes(Transport::Rest, now, quotes, refused);
+        if self.link.was_down_since(asked_at) {
+            // RateBook believes nothing that is older than that.
+            self.polling.poll_at_once();
+        }
+        self.tell_link(now);
+        // A body is as old as its request: nobody knows when on the way the exchange looked at its book.
+        let received_at = Moment { monotonic: asked_at.monotonic, wall: now.wall };
+        self.report_quotes(Transport::Rest, received_at, quotes, refused);
     }
 
     fn end_round(&mut self, now: Moment) {
@@ -153,6 +160,9 @@ impl ExchangeActor {
             self.complain(now, &words);
         }
         self.link.on_poll_failed(failure);
+        if !matches!(trouble, Trouble::Status(_) | Trouble::Redirect(_)) {
+            self.mind_half_open(now);
+        }
     }
 
     /// Asks for the instrument list once a day, and sooner again after a failure.

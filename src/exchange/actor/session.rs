@@ -22,6 +22,7 @@ pub(super) struct Session {
     opened_at: Moment,
     last_sign_at: Moment,
     first_quote_at: Option<Moment>,
+    last_quote_at: Option<Moment>,
     settled_at: Option<Moment>,
     retire_at: Option<Moment>,
     ping: Option<(ClientPing, Moment)>,
@@ -75,6 +76,7 @@ impl Session {
             opened_at: now,
             last_sign_at: now,
             first_quote_at: None,
+            last_quote_at: None,
             settled_at: None,
             retire_at: socket.lifetime.map(|lifetime| now.after(retire_after(lifetime))),
             ping: socket.ping.clone().map(|ping| (ping.clone(), now.after(ping.every))),
@@ -133,6 +135,7 @@ impl Session {
     /// A quote came, which proves its subscription too.
     pub(super) fn on_quote(&mut self, direction: Direction, now: Moment) {
         self.first_quote_at.get_or_insert(now);
+        self.last_quote_at = Some(now);
         if self.quoted.insert(direction) {
             for asked in &mut self.subscriptions {
                 if asked.subscription.directions.contains(&direction) {
@@ -187,6 +190,11 @@ impl Session {
     /// Whether data has flowed for `length`.
     pub(super) fn has_flowed_for(&self, length: Duration, now: Moment) -> bool {
         self.first_quote_at.is_some_and(|first| now.since(first) >= length)
+    }
+
+    /// Whether no quote has come for `length`.
+    pub(super) fn has_been_mute_for(&self, length: Duration, now: Moment) -> bool {
+        now.since(self.last_quote_at.unwrap_or(self.opened_at)) >= length
     }
 
     /// Whether its planned end has come.

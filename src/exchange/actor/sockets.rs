@@ -120,6 +120,7 @@ impl StreamHandler<SocketEvent> for ExchangeActor {
     fn handle(&mut self, event: SocketEvent, ctx: &mut Self::Context) {
         let now = clock::now();
         self.progress.tick();
+        self.mind_clock(now, ctx);
         if self.sockets.get(event.number).is_none() {
             return;
         }
@@ -308,6 +309,7 @@ impl ExchangeActor {
         if !quotes.is_empty() && self.coverage.deaf(now).is_none() {
             self.link.on_socket_heard();
         }
+        self.tell_link(now);
         self.report_quotes(Transport::WebSocket, now, quotes, refused);
     }
 
@@ -448,6 +450,9 @@ impl ExchangeActor {
         let is_up = self.sockets.active.as_ref().is_some_and(|active| active.session.is_up());
         if is_up && !self.link.is_socket_up() {
             self.announce("listening over a WebSocket");
+            if self.link.is_rest_failing() {
+                self.polling.poll_at_once();
+            }
             self.link.on_socket_up();
             self.coverage.begin_listening();
         }
@@ -485,6 +490,15 @@ impl ExchangeActor {
         sockets.replace_not_before = Some(now.after(sockets.replace_backoff.next_delay(&mut rand::rng())));
         self.complain(now, &format!("replacing the socket ({reason})"));
         self.plan_replacement(reason, now);
+    }
+
+    /// Replaces a socket that has said nothing for long while REST does not answer: the peer of both may have gone
+    /// without a goodbye, and waiting for the link's own deadline would take a minute.
+    pub(super) fn mind_half_open(&mut self, now: Moment) {
+        let Some(active) = &self.sockets.active else { return };
+        if active.session.has_been_mute_for(self.setup.stale_after, now) {
+            self.want_replacement("it says nothing, and REST does not answer".to_owned(), now);
+        }
     }
 
     fn plan_replacement(&mut self, reason: String, now: Moment) {
@@ -557,7 +571,7 @@ impl ExchangeActor {
     /// Ends all sockets, to begin anew without a delay.
     pub(super) fn drop_sockets(&mut self, now: Moment, ctx: &mut Context<Self>) {
         for number in self.sockets.numbers().into_iter().rev() {
-            self.lose(number, Trouble::Other("the machine was suspended".to_owned()), now, ctx);
+            self.lose(number, Trouble::Other("left alone for too long".to_owned()), now, ctx);
         }
         self.sockets.dial_at = now;
     }

@@ -55,6 +55,22 @@ async fn a_lost_socket_is_covered_up_by_rest_until_it_is_dialled_again() {
 }
 
 #[actix::test]
+async fn a_lost_socket_is_a_reason_to_poll_at_once_whatever_the_pace() {
+    let venue = Venue::open("BTC-USDT 100").await;
+    let running =
+        start_with(&venue, feed(&["BTC-USDT"]), |setup| setup.poll_every = Duration::from_secs(3600));
+    let peer = venue.peer(0).await;
+    peer.say("BTC-USDT 100");
+    running.log.until_price("BTC-USDT", 100, Transport::WebSocket).await;
+    eventually("the first poll", || venue.num_asked("/poll") == 1).await;
+    venue.welcome(Welcome::Stall);
+    running.log.clear();
+    peer.end();
+    running.log.until_link(&REST).await;
+    assert_eq!(venue.num_asked("/poll"), 2);
+}
+
+#[actix::test]
 async fn a_lost_socket_without_rest_is_down_at_once_and_comes_back() {
     let venue = Venue::open("BTC-USDT 100").await;
     let (running, peer) = listening(&venue, Welcome::Stall).await;
@@ -311,6 +327,42 @@ async fn a_suspended_machine_begins_anew_at_once() {
     eventually("a poll at once", || venue.num_asked("/poll") >= 2).await;
     venue.peer(1).await;
     running.log.until_link(&WEB_SOCKET).await;
+}
+
+#[actix::test]
+async fn what_came_while_the_process_stood_still_is_not_taken_for_new() {
+    let venue = Venue::open("BTC-USDT 100").await;
+    let running = start_with(&venue, feed(&["BTC-USDT"]), |setup| {
+        setup.limits.longest_pause = Duration::from_millis(700);
+    });
+    let peer = venue.peer(0).await;
+    peer.say("BTC-USDT 100");
+    running.log.until_price("BTC-USDT", 100, Transport::WebSocket).await;
+    peer.say("BTC-USDT 101");
+    // The venue gets its turn to write, and the actor none to read, because this thread does not wait for anything.
+    let num_written = peer.num_written();
+    while peer.num_written() == num_written {
+        tokio::task::yield_now().await;
+    }
+    std::thread::sleep(Duration::from_millis(1000));
+    eventually("the old socket to end", || peer.has_ended()).await;
+    venue.peer(1).await.say("BTC-USDT 102");
+    running.log.until_price("BTC-USDT", 102, Transport::WebSocket).await;
+    assert!(!running.log.prices(Transport::WebSocket).contains(&("BTC-USDT".to_owned(), 101)));
+}
+
+#[actix::test]
+async fn a_peer_that_has_gone_without_a_goodbye_is_replaced_before_the_link_is_given_up() {
+    let venue = Venue::open("BTC-USDT 100").await;
+    let running = start_with(&venue, feed(&["BTC-USDT"]), |setup| {
+        setup.stale_after = Duration::from_millis(400);
+        setup.limits.request_timeout = Duration::from_millis(200);
+    });
+    venue.peer(0).await.say("BTC-USDT 100");
+    running.log.until_link(&WEB_SOCKET).await;
+    venue.answer("/poll", Reply { delay: Duration::from_secs(5), ..Reply::ok("") });
+    venue.peer(1).await;
+    assert_eq!(running.log.num_reconnects(), 0);
 }
 
 #[actix::test]

@@ -249,6 +249,21 @@ async fn while_two_sockets_overlap_the_newer_one_has_the_word() {
 }
 
 #[actix::test]
+async fn numbers_of_channels_mean_what_their_own_connection_said() {
+    let venue = Venue::open("BTC-USDT 100\nETH-USDT 10").await;
+    venue.welcome(Welcome::Silent);
+    let running = start(&venue, feed(&["BTC-USDT", "ETH-USDT"]));
+    let old = venue.peer(0).await;
+    old.say("ack 1\nack 2\nchannel 5 ETH-USDT\n#5 10");
+    running.log.until_price("ETH-USDT", 10, Transport::WebSocket).await;
+    old.say("soon");
+    venue.peer(1).await.say("channel 5 BTC-USDT\n#5 100");
+    running.log.until_price("BTC-USDT", 100, Transport::WebSocket).await;
+    old.say("#5 11");
+    running.log.until_price("ETH-USDT", 11, Transport::WebSocket).await;
+}
+
+#[actix::test]
 async fn a_changed_feed_is_listed_and_what_is_new_is_subscribed_and_polled() {
     let venue = Venue::open("BTC-USDT 100").await;
     venue.answer("/instruments", Reply::ok("changed"));

@@ -54,6 +54,21 @@ async fn an_empty_web_socket_address_means_rest_only() {
     running.log.until_link(&REST).await;
     eventually("three polls", || venue.num_asked("/poll") >= 3).await;
     assert!(venue.dialled_at().is_empty());
+    venue.answer("/poll", Reply::status(500, ""));
+    until_poll_failed(&running.log).await;
+}
+
+#[actix::test]
+async fn a_body_is_as_old_as_its_request() {
+    let venue = Venue::open("").await;
+    let delay = Duration::from_millis(300);
+    venue.answer("/poll", Reply { delay, ..Reply::ok("BTC-USDT 100") });
+    let running = poll(&venue, |_| {});
+    running.log.until_price("BTC-USDT", 100, Transport::Rest).await;
+    let (told_at, told) = running.log.all().pop().unwrap();
+    let Told::Quote { received_at, .. } = told else { panic!("{told:?}") };
+    assert!(told_at.since(received_at) >= delay);
+    assert!(told_at.wall - received_at.wall < chrono::TimeDelta::milliseconds(200));
 }
 
 #[actix::test]

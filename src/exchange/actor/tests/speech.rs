@@ -1,5 +1,6 @@
 //! A small plug-in of our own: lines of words, the same on the socket and in bodies.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::Mutex;
 use std::time::Duration;
@@ -15,11 +16,13 @@ use crate::market::{Direction, Quote, Refusal};
 /// Reads `BTC-USDT 100` as a quote, and some other words as signals.
 pub(super) struct Speech {
     feed: Arc<Mutex<Feed>>,
+    /// Numbers that stand for directions, on a connection that has said so.
+    channels: BTreeMap<String, Direction>,
 }
 
 /// Makes plug-ins with this feed, which a test can change.
 pub(super) fn speech(feed: Arc<Mutex<Feed>>) -> MakeExchange {
-    Arc::new(move || Box::new(Speech { feed: feed.clone() }))
+    Arc::new(move || Box::new(Speech { feed: feed.clone(), channels: BTreeMap::new() }))
 }
 
 pub(super) fn direction(text: &str) -> Direction {
@@ -90,8 +93,15 @@ impl Exchange for Speech {
                     let ping_every = Duration::from_millis(30);
                     reading.signals.push(Signal::Dial { url: rest.to_owned(), ping_every });
                 }
+                "channel" => {
+                    let (number, text) = rest.split_once(' ').unwrap();
+                    self.channels.insert(format!("#{number}"), direction(text));
+                }
                 "echo" => reading.reply = Some(Frame::Text(rest.to_owned())),
                 "beat" | "" => {}
+                _ if self.channels.contains_key(first) => {
+                    reading.quotes.push(quote(self.channels[first], rest.parse().unwrap()));
+                }
                 _ => match (first.parse::<Direction>(), rest.parse::<i64>()) {
                     (Ok(direction), Ok(price)) => reading.quotes.push(quote(direction, price)),
                     (Ok(_), Err(_)) => reading.refused.push((first.to_owned(), Refusal::Syntax)),
@@ -100,6 +110,10 @@ impl Exchange for Speech {
             }
         }
         Ok(reading)
+    }
+
+    fn for_connection(&self) -> Option<Box<dyn Exchange>> {
+        Some(Box::new(Speech { feed: self.feed.clone(), channels: BTreeMap::new() }))
     }
 }
 

@@ -1,6 +1,7 @@
 //! A server for the tests, down to the bytes: REST and WebSocket on one port of loopback, with every fault that an
 //! HTTP library would not let it play.
 
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -76,6 +77,7 @@ pub(super) struct Venue {
 pub(super) struct Peer {
     orders: mpsc::UnboundedSender<Order>,
     heard: Arc<Mutex<Vec<Heard>>>,
+    num_written: Arc<AtomicUsize>,
 }
 
 /// What came from the actor.
@@ -125,6 +127,11 @@ impl Peer {
     pub(super) fn texts(&self) -> Vec<String> {
         let text = |heard| if let Heard::Text(text, _) = heard { Some(text) } else { None };
         self.heard().into_iter().filter_map(text).collect()
+    }
+
+    /// How many messages were handed to the system.
+    pub(super) fn num_written(&self) -> usize {
+        self.num_written.load(Ordering::Relaxed)
     }
 
     /// Whether the actor has left.
@@ -271,7 +278,7 @@ impl Venue {
             return;
         }
         let (orders, taken) = mpsc::unbounded_channel();
-        let peer = Peer { orders, heard: Arc::default() };
+        let peer = Peer { orders, heard: Arc::default(), num_written: Arc::default() };
         self.state.lock().unwrap().peers.push(peer.clone());
         converse(stream, buffer, peer, taken, welcome).await;
     }
@@ -311,10 +318,13 @@ async fn converse(
                 return;
             },
             order = orders.recv() => match order {
-                Some(Order::Bytes(bytes)) => if stream.write_all(&bytes).await.is_err() {
-                    heard(Heard::End);
-                    return;
-                },
+                Some(Order::Bytes(bytes)) => {
+                    if stream.write_all(&bytes).await.is_err() {
+                        heard(Heard::End);
+                        return;
+                    }
+                    peer.num_written.fetch_add(1, Ordering::Relaxed);
+                }
                 Some(Order::Reset) => {
                     stream.set_zero_linger().unwrap();
                     return;
