@@ -190,16 +190,10 @@ mod tests {
     }
 
     impl actix::Handler<GetHealth> for EmptyBook {
-        type Result = BookHealth;
+        type Result = MessageResult<GetHealth>;
 
         fn handle(&mut self, _: GetHealth, _: &mut Self::Context) -> Self::Result {
-            BookHealth {
-                can_answer: false,
-                impairments: Vec::new(),
-                answering: None,
-                exchanges: Vec::new(),
-                legs: Vec::new(),
-            }
+            MessageResult(BookHealth::failed())
         }
     }
 
