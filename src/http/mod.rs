@@ -220,7 +220,7 @@ mod tests {
             assert!(thread::current().id() != here, "the fail point of this test");
         })
         .unwrap();
-        let error = test::try_call_service(&app, ask()).await.err().expect("the panic as an error");
+        let Err(error) = test::try_call_service(&app, ask()).await else { panic!("it was answered") };
         assert_eq!(error.error_response().status(), 500);
         fail::remove("http::courses");
         assert_eq!(test::call_service(&app, ask()).await.status(), 503);
