@@ -1,10 +1,13 @@
 //! Binance spot, as its market-data clients see it.
 //!
-//! The symbols and their books are here; `rest` answers requests, `stream` is a WebSocket, `limits` counts weights.
+//! The symbols and their books are here; `rest` answers requests, `info` tells of symbols, `stream` is a WebSocket, and
+//! `limits` counts weights.
+//!
 //! Roubles stopped trading there in January 2024, and its REST goes on naming such pairs with a frozen price: so do we.
 //!
 //! <https://developers.binance.com/docs/binance-spot-api-docs>
 
+mod info;
 mod limits;
 mod rest;
 mod stream;
@@ -255,7 +258,17 @@ impl Protocol for Binance {
     }
 
     fn command(&mut self, name: &str, body: &Value, scene: &Scene<'_>) -> Option<Result<Value, String>> {
-        (name == "symbols").then(|| self.set_status(body, scene))
+        match name {
+            "symbols" => Some(self.set_status(body, scene)),
+            "weight" => Some(match body["used_by_others"].as_u64() {
+                Some(used) => {
+                    self.limits.pretend(used);
+                    Ok(json!({ "used_by_others": used }))
+                }
+                None => Err("`weight` takes {\"used_by_others\":4000}".to_owned()),
+            }),
+            _ => None,
+        }
     }
 
     fn recognise(&self, frame: &[u8]) -> Option<Recorded> {

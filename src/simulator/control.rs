@@ -9,7 +9,7 @@
 //! | `DELETE /control/log` | forgets the log |
 //! | `POST /control/<exchange>/faults` | plays a fault |
 //! | `GET`, `DELETE /control/<exchange>/faults` | tells, clears all of them |
-//! | `POST /control/<exchange>/<name>` | what only this exchange has (Binance: `symbols`) |
+//! | `POST /control/<exchange>/<name>` | what only this exchange has (Binance: `symbols`, `weight`) |
 
 use std::collections::BTreeMap;
 use std::rc::Rc;
@@ -26,8 +26,8 @@ use crate::market::number;
 use super::World;
 use super::book::{Book, Price};
 use super::exchange::Exchange;
-use super::faults::{self, Order};
 use super::http::{Answer, Request};
+use super::order::{self, Order};
 use super::truth;
 
 /// Longest wait for the fronts to close or to listen again before an answer is given.
@@ -80,7 +80,7 @@ async fn of_exchange(world: &Rc<World>, method: &str, path: &str, request: &Requ
             settle(world).await;
             match ordered {
                 Ok(id) => Answer::json(200, &json!({ "id": id, "faults": exchange.faults() })),
-                Err(error) => Answer::error(400, format!("{error}; {}", faults::allowed())),
+                Err(error) => Answer::error(400, format!("{error}; {}", order::allowed())),
             }
         }
         ("DELETE", "faults") => {
@@ -183,6 +183,9 @@ fn set_truth(world: &World, body: &[u8]) -> Answer {
         let Some(usd) = usd else {
             return Answer::error(400, format!("`{code}`: `{text}` is no price in dollars above zero"));
         };
+        if code == "USD" {
+            return Answer::error(400, "`USD` is what true prices are told in, and stays at 1");
+        }
         if world.truth.borrow().usd(code).is_none() {
             let known: Vec<&str> = truth::codes().collect();
             return Answer::error(400, format!("unknown asset `{code}` (known: {})", known.join(", ")));

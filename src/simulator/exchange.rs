@@ -11,9 +11,10 @@ use tokio::time::Instant;
 use crate::market::Transport;
 
 use super::book::Book;
-use super::faults::{Faults, Kind, Order};
+use super::faults::Faults;
 use super::http::{Answer, Request};
 use super::journal::Journal;
+use super::order::{Kind, Order};
 use super::protocol::{Conversation, Protocol, Reply, Row, Scene, shifted};
 use super::replay::{Recorded, Recording};
 use super::truth::Truth;

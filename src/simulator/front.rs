@@ -19,7 +19,7 @@ use crate::market::Transport;
 
 use super::World;
 use super::exchange::Exchange;
-use super::faults::Kind;
+use super::order::Kind;
 use super::server::{Door, serve};
 
 /// Connections at once, over all ports. What comes beyond waits in the system's queue.

@@ -2,7 +2,7 @@
 //!
 //! Tests have no internet, and neither has a user who wants to rehearse a failure. Every exchange follows one seeded
 //! true price per asset (`truth`, `book`) or a recording (`replay`), answers as the real one does (one file each,
-//! behind the traits of `protocol`), and plays faults on order (`faults`, told by `/control` in `control`).
+//! behind the traits of `protocol`), and plays faults on order (`order`, `faults`, told by `/control` in `control`).
 //!
 //! The bytes of a connection go a short way, all of it ours, because a fault may strike anywhere on it: `front`
 //! accepts, `server` reads requests (`http`), `session` talks on a WebSocket, `wire` reads and writes, `journal` keeps
@@ -35,12 +35,14 @@ mod faults;
 mod front;
 mod http;
 mod journal;
+mod order;
 
 mod protocol;
 mod replay;
 mod server;
 mod session;
 mod truth;
+mod upkeep;
 mod wire;
 
 use exchange::Exchange;
@@ -53,6 +55,9 @@ use truth::Truth;
 /// Time between two steps of the true prices. Symbols follow in turns, each with one step out of
 /// [`truth::TURNS`], so each changes ten times a second.
 const TICK: Duration = Duration::from_millis(20);
+
+/// Speeds that are allowed. A slower one would stretch a day beyond what clocks can add up.
+const SPEEDS: std::ops::RangeInclusive<f64> = 0.001..=1_000_000.0;
 
 /// How long the end of the simulator's thread is waited for.
 const STOP_WITHIN: Duration = Duration::from_secs(5);
@@ -92,7 +97,7 @@ pub enum SimulatorError {
     #[error("{0}")]
     Replay(String),
     /// The speed is no speed.
-    #[error("`{0}` is no speed (allowed: a number above 0, such as 1 or 20)")]
+    #[error("`{0}` is no speed (allowed: 0.001 to 1000000)")]
     Speed(f64),
     /// No thread for it.
     #[error("cannot start the simulator's thread: {0}")]
@@ -113,7 +118,7 @@ impl Simulator {
     /// # Errors
     /// When the address cannot be listened on, a recording cannot be played, or the speed is none.
     pub async fn start(options: SimulatorOptions) -> Result<Self, SimulatorError> {
-        if !(options.speed.is_finite() && options.speed > 0.0) {
+        if !SPEEDS.contains(&options.speed) {
             return Err(SimulatorError::Speed(options.speed));
         }
         let (started, is_started) = oneshot::channel();

@@ -13,9 +13,9 @@ use crate::market::Transport;
 use super::World;
 use super::control;
 use super::exchange::Exchange;
-use super::faults::Kind;
 use super::http::{Answer, Request};
 use super::journal::Event;
+use super::order::Kind;
 use super::protocol::Reply;
 use super::session;
 use super::truth::noise;
@@ -92,6 +92,7 @@ async fn converse(world: &Rc<World>, door: &Door, wire: &mut Wire) -> Result<(),
 }
 
 async fn next_request(wire: &mut Wire) -> Result<Request, Hangup> {
+    let mut was_encouraged = false;
     loop {
         match Request::take(&mut wire.buffer) {
             Ok(Some(request)) => return Ok(request),
@@ -104,7 +105,8 @@ async fn next_request(wire: &mut Wire) -> Result<Request, Hangup> {
         }
         let expects =
             wire.buffer.windows(16).any(|window| window.eq_ignore_ascii_case(b"100-continue\r\n\r\n"));
-        if expects {
+        if expects && !was_encouraged {
+            was_encouraged = true;
             wire.write(b"HTTP/1.1 100 Continue\r\n\r\n").await?;
         }
         wire.read().await?;

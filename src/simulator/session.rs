@@ -1,7 +1,7 @@
 //! One WebSocket of a simulated exchange, from the handshake to its end.
 //!
-//! The only runner of [`Conversation`]s: it keeps the exchange's rules (pings, lifetime, limits), plays recordings,
-//! and knows every fault that concerns messages, so that the exchange's own file only translates.
+//! The only runner of [`Conversation`]s: it does what the exchange's rules want (`upkeep`), plays recordings, and knows
+//! every fault that concerns messages, so that the exchange's own file only translates.
 
 use std::collections::{HashMap, VecDeque};
 use std::rc::Rc;
@@ -15,11 +15,12 @@ use tokio::time::{Instant, sleep_until};
 use crate::market::Transport;
 
 use super::exchange::{Ending, Exchange};
-use super::faults::Kind;
 use super::http::Request;
 use super::journal::Event;
-use super::protocol::{Conversation, Frame, Protocol, Say, Scene, SocketRules, scaled};
+use super::order::Kind;
+use super::protocol::{Conversation, Frame, Protocol, Say, Scene};
 use super::truth::noise;
+use super::upkeep::{Closing, Upkeep};
 use super::wire::{Hangup, Wire};
 
 /// Largest message of a client. A subscription to 1024 streams has about 30 kB.
@@ -34,10 +35,8 @@ const MAX_DELAYED: usize = 10_000;
 /// How often frames of a flood are written; a shorter time is below the timer's grain.
 const FLOOD_EVERY: Duration = Duration::from_millis(10);
 
-/// Shortest time between two pings, and for a pong, however high the speed: less would measure the machine instead of
-/// the client.
-const MIN_PING_EVERY: Duration = Duration::from_millis(100);
-const MIN_PONG_WITHIN: Duration = Duration::from_millis(500);
+/// Frames of a flood that are written at once; a client that is too slow for them gets fewer a second.
+const MAX_FLOOD: f64 = 5000.0;
 
 const WS: Transport = Transport::WebSocket;
 
@@ -75,8 +74,7 @@ struct Session<'a> {
     wire: &'a mut Wire,
     exchange: Rc<Exchange>,
     talk: Box<dyn Conversation>,
-    /// The exchange's rules, the times of its pings already shortened.
-    rules: SocketRules,
+    upkeep: Upkeep,
     /// What is going to be written next.
     out: BytesMut,
     /// What a delay holds back, and until when.
@@ -86,13 +84,6 @@ struct Session<'a> {
     /// The next frame of each recording.
     places: Vec<usize>,
     ticks: watch::Receiver<u64>,
-    opened_at: Instant,
-    heard_at: Instant,
-    next_ping_at: Option<Instant>,
-    /// Pings without a pong so far.
-    pings: VecDeque<(String, Instant)>,
-    /// When the messages of the last second came.
-    recent: VecDeque<Instant>,
     /// The fragments so far of a message that comes in several.
     fragments: BytesMut,
     farewells_seen: u64,
@@ -106,31 +97,20 @@ struct Session<'a> {
 impl<'a> Session<'a> {
     fn new(wire: &'a mut Wire, exchange: Rc<Exchange>, talk: Box<dyn Conversation>) -> Self {
         let now = Instant::now();
-        let rules = talk.rules();
-        let pings = rules.pings.map(|(every, pong_within)| {
-            let every = scaled(every, exchange.speed).max(MIN_PING_EVERY);
-            (every, scaled(pong_within, exchange.speed).max(MIN_PONG_WITHIN))
-        });
-        let rules = SocketRules { pings, ..rules };
+        let upkeep = Upkeep::new(&talk.rules(), exchange.speed, now);
         let places = exchange.with_recordings(|all| all.iter().map(|one| one.place(now)).collect());
         let ticks = exchange.ticks();
         let farewells_seen = exchange.num_farewells();
-        let next_ping_at = rules.pings.map(|(every, _)| now + every);
         Self {
             wire,
             exchange,
             talk,
-            rules,
+            upkeep,
             out: BytesMut::new(),
             delayed: VecDeque::new(),
             told: HashMap::new(),
             places,
             ticks,
-            opened_at: now,
-            heard_at: now,
-            next_ping_at,
-            pings: VecDeque::new(),
-            recent: VecDeque::new(),
             fragments: BytesMut::new(),
             farewells_seen,
             flooded_at: None,
@@ -186,7 +166,8 @@ impl<'a> Session<'a> {
                 Err(_) => return Err(Hangup::Client),
             };
             let payload = payload.unwrap_or_default();
-            self.heard_at = Instant::now();
+            let now = Instant::now();
+            self.upkeep.heard(now);
             match op {
                 OpCode::Close => {
                     self.closing.get_or_insert((1000, String::new()));
@@ -194,10 +175,15 @@ impl<'a> Session<'a> {
                 }
                 OpCode::Ping => {
                     self.log(Event::Frame, "ping");
-                    self.count_message();
+                    let verdict = self.upkeep.message(now);
+                    self.close_if(verdict);
                     self.put(OpCode::Pong, &payload);
                 }
-                OpCode::Pong => self.pong(&payload),
+                OpCode::Pong => {
+                    self.log(Event::Pong, &String::from_utf8_lossy(&payload));
+                    let verdict = self.upkeep.pong(&payload, now);
+                    self.close_if(verdict);
+                }
                 OpCode::Text | OpCode::Binary if is_last => self.message(&payload),
                 OpCode::Text | OpCode::Binary | OpCode::Continue => {
                     self.fragments.extend_from_slice(&payload);
@@ -216,34 +202,16 @@ impl<'a> Session<'a> {
 
     fn message(&mut self, payload: &[u8]) {
         self.log(Event::Frame, &String::from_utf8_lossy(payload));
-        self.count_message();
+        let verdict = self.upkeep.message(Instant::now());
+        self.close_if(verdict);
         let answers = self.with_talk(|talk, protocol, scene| talk.hear(payload, protocol, scene));
         self.say_all(answers);
         self.subscribed();
     }
 
-    /// The pong to a ping of ours proves that the client lives. It is not counted as a message, though the real
-    /// exchange does: otherwise `speed`, which shortens the time between pings, would make a crime of answering.
-    fn pong(&mut self, payload: &[u8]) {
-        self.log(Event::Pong, &String::from_utf8_lossy(payload));
-        let answered = self.pings.iter().position(|(sent, _)| sent.as_bytes() == payload);
-        match answered {
-            Some(index) => {
-                self.pings.drain(..=index);
-            }
-            None => self.count_message(),
-        }
-    }
-
-    fn count_message(&mut self) {
-        let Some(limit) = self.rules.messages_per_second else { return };
-        let now = Instant::now();
-        while self.recent.front().is_some_and(|at| now.duration_since(*at) >= Duration::from_secs(1)) {
-            self.recent.pop_front();
-        }
-        self.recent.push_back(now);
-        if self.recent.len() > limit {
-            self.closing = Some((1008, "Too many requests".to_owned()));
+    fn close_if(&mut self, verdict: Option<Closing>) {
+        if let Some((code, reason)) = verdict {
+            self.closing.get_or_insert((code, reason.to_owned()));
         }
     }
 
@@ -337,11 +305,11 @@ impl<'a> Session<'a> {
         };
         let now = Instant::now();
         let since = self.flooded_at.map_or(FLOOD_EVERY, |at| now.duration_since(at));
-        if since < FLOOD_EVERY && self.flooded_at.is_some() {
+        if since < FLOOD_EVERY || self.delayed.len() >= MAX_DELAYED {
             return;
         }
         self.flooded_at = Some(now);
-        let wanted = (since.min(Duration::from_secs(1)).as_secs_f64() * flood.flood_rate() as f64) as usize;
+        let wanted = (since.as_secs_f64() * flood.flood_rate() as f64).min(MAX_FLOOD) as usize;
         let (talk, told) = (self.talk.as_mut(), &mut self.told);
         let mut said = Vec::new();
         self.exchange.stage(WS, |protocol, scene| {
@@ -372,27 +340,11 @@ impl<'a> Session<'a> {
     /// Pings, and hangs up on a client that breaks the rules or has outlived them.
     fn keep_rules(&mut self) {
         let now = Instant::now();
-        let speed = self.exchange.speed;
-        if let Some((every, pong_within)) = self.rules.pings {
-            if self.next_ping_at.is_some_and(|at| at <= now) {
-                self.next_ping_at = Some(now + every);
-                self.turn += 1;
-                let payload =
-                    format!("{}{:03}", crate::clock::now().wall.timestamp_millis(), self.turn % 1000);
-                self.put(OpCode::Ping, payload.as_bytes());
-                self.pings.push_back((payload, now));
-            }
-            let oldest = self.pings.front().map(|(_, sent_at)| *sent_at);
-            if oldest.is_some_and(|sent_at| now.duration_since(sent_at) > pong_within) {
-                self.closing.get_or_insert((1008, "Pong timeout".to_owned()));
-            }
+        if let Some(payload) = self.upkeep.ping(crate::clock::now().wall.timestamp_millis(), now) {
+            self.put(OpCode::Ping, payload.as_bytes());
         }
-        if self.rules.lifetime.is_some_and(|lifetime| self.opened_at + scaled(lifetime, speed) <= now) {
-            self.closing.get_or_insert((1001, "the connection has reached its age".to_owned()));
-        }
-        if self.rules.silence.is_some_and(|silence| self.heard_at + scaled(silence, speed) <= now) {
-            self.closing.get_or_insert((1001, "nothing was heard".to_owned()));
-        }
+        let verdict = self.upkeep.verdict(now);
+        self.close_if(verdict);
     }
 
     fn announce_end(&mut self) {
@@ -408,12 +360,6 @@ impl<'a> Session<'a> {
     /// When something is to be done next, whatever comes.
     fn wake_at(&self) -> Instant {
         let now = Instant::now();
-        let speed = self.exchange.speed;
-        let pong_by = self.rules.pings.and_then(|(_, within)| {
-            self.pings.front().map(|(_, sent_at)| *sent_at + within + Duration::from_millis(1))
-        });
-        let life_ends_at = self.rules.lifetime.map(|lifetime| self.opened_at + scaled(lifetime, speed));
-        let silence_ends_at = self.rules.silence.map(|silence| self.heard_at + scaled(silence, speed));
         let delayed_until = self.delayed.front().map(|(until, _)| *until);
         let flood_at = self.exchange.suffers(Kind::Flood, WS).then(|| match self.flooded_at {
             Some(at) => at + FLOOD_EVERY,
@@ -426,16 +372,8 @@ impl<'a> Session<'a> {
             };
             if is_full { None } else { all.iter_mut().enumerate().filter_map(due).min() }
         });
-        let times = [
-            self.next_ping_at,
-            pong_by,
-            life_ends_at,
-            silence_ends_at,
-            delayed_until,
-            flood_at,
-            recorded_at,
-            Some(now + Duration::from_secs(1)),
-        ];
+        let times =
+            [self.upkeep.wake_at(), delayed_until, flood_at, recorded_at, Some(now + Duration::from_secs(1))];
         times.into_iter().flatten().min().unwrap_or(now)
     }
 

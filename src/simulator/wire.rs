@@ -16,7 +16,7 @@ use tokio::time::{Instant, sleep_until, timeout};
 use crate::market::Transport;
 
 use super::exchange::{Ending, Exchange};
-use super::faults::Kind;
+use super::order::Kind;
 
 /// Time without progress after which a client counts as too slow, and is cut off as real exchanges do.
 const WRITE_STALL: Duration = Duration::from_secs(10);

@@ -11,8 +11,8 @@ use serde_json::{Value, json};
 use super::super::book::{Book, Price};
 use super::super::http::{Answer, Request};
 use super::super::protocol::{Reply, Scene};
-use super::limits::{WEIGHT_PER_MINUTE, error};
-use super::{Binance, Symbol};
+use super::limits::error;
+use super::{Binance, Symbol, info};
 
 /// What `symbol` and `symbols` may consist of, in Binance's own words.
 const LEGAL_SYMBOL: &str = "^[A-Z0-9-_.]{1,20}$";
@@ -36,7 +36,7 @@ pub(super) fn answer(
     let answered = match path {
         "/api/v3/ping" => Ok(Answer::json(200, &json!({})).into()),
         "/api/v3/time" => Ok(Answer::json(200, &json!({ "serverTime": time(scene.wall, request) })).into()),
-        "/api/v3/exchangeInfo" => exchange_info(binance, request, scene),
+        "/api/v3/exchangeInfo" => info::answer(binance, request, scene),
         "/api/v3/ticker/bookTicker" => tickers(binance, request, scene, &best_prices),
         "/api/v3/ticker/price" => tickers(binance, request, scene, &last_price),
         "/api/v3/ticker/24hr" => tickers(binance, request, scene, &day),
@@ -74,7 +74,7 @@ fn weight(path: &str, request: &Request) -> u64 {
     }
 }
 
-fn time(wall: DateTime<Utc>, request: &Request) -> i64 {
+pub(super) fn time(wall: DateTime<Utc>, request: &Request) -> i64 {
     match request.header("x-mbx-time-unit") {
         Some(unit) if unit.eq_ignore_ascii_case("microsecond") => wall.timestamp_micros(),
         _ => wall.timestamp_millis(),
@@ -98,13 +98,13 @@ fn is_legal(symbol: &str) -> bool {
 }
 
 /// Which symbols a request is about.
-enum Asked {
+pub(super) enum Asked {
     One(String),
     Many(Vec<String>),
     All,
 }
 
-fn asked(binance: &Binance, request: &Request) -> Result<Asked, Answer> {
+pub(super) fn asked(binance: &Binance, request: &Request) -> Result<Asked, Answer> {
     let asked = match (request.parameter("symbol"), request.parameter("symbols")) {
         (Some(_), Some(_)) => return Err(error(400, -1128, "Combination of optional parameters invalid.")),
         (Some(""), None) => return Err(error(400, -1105, "Parameter 'symbol' was empty.")),
@@ -191,7 +191,7 @@ fn printed(price: Option<&Price>) -> Value {
     }
 }
 
-fn size(size: Decimal) -> String {
+pub(super) fn size(size: Decimal) -> String {
     Price::Number(size).fixed(SCALE)
 }
 
@@ -354,78 +354,4 @@ fn klines(_: &Symbol, book: &Book, request: &Request, scene: &Scene<'_>) -> Valu
         ])
     };
     (current - num_klines + 1..=current).map(kline).collect()
-}
-
-/// Symbols, rules and limits.
-fn exchange_info(binance: &Binance, request: &Request, scene: &Scene<'_>) -> Result<Reply, Answer> {
-    let asked = asked(binance, request)?;
-    let status = request.parameter("symbolStatus");
-    let permissions = request.parameter("permissions");
-    let is_filtered = status.is_some() || permissions.is_some();
-    if is_filtered && !matches!(asked, Asked::All) {
-        return Err(error(400, -1128, "Combination of optional parameters invalid."));
-    }
-    // Every symbol here trades on the spot market alone.
-    let has_permission = permissions.is_none_or(|permissions| permissions.contains("SPOT"));
-    let is_asked = |symbol: &&Symbol| {
-        let is_named = match &asked {
-            Asked::One(name) => symbol.name == *name,
-            Asked::Many(names) => names.contains(&symbol.name),
-            Asked::All => true,
-        };
-        is_named && has_permission && status.is_none_or(|status| symbol.status == status)
-    };
-    let shows_sets = request.parameter("showPermissionSets") != Some("false");
-    let symbols: Vec<Value> =
-        binance.symbols.values().filter(is_asked).map(|symbol| listed(symbol, shows_sets)).collect();
-    let info = json!({
-        "timezone": "UTC",
-        "serverTime": time(scene.wall, request),
-        "rateLimits": [
-            { "rateLimitType": "REQUEST_WEIGHT", "interval": "MINUTE", "intervalNum": 1, "limit": WEIGHT_PER_MINUTE },
-            { "rateLimitType": "ORDERS", "interval": "SECOND", "intervalNum": 10, "limit": 100 },
-            { "rateLimitType": "ORDERS", "interval": "DAY", "intervalNum": 1, "limit": 200_000 },
-            { "rateLimitType": "RAW_REQUESTS", "interval": "MINUTE", "intervalNum": 5, "limit": 300_000 },
-        ],
-        "exchangeFilters": [],
-        "symbols": symbols,
-    });
-    Ok(Answer::json(200, &info).into())
-}
-
-fn listed(symbol: &Symbol, shows_sets: bool) -> Value {
-    let step = size(Decimal::new(1, symbol.scale));
-    json!({
-        "symbol": symbol.name,
-        "status": symbol.status,
-        "baseAsset": symbol.base,
-        "baseAssetPrecision": 8,
-        "quoteAsset": symbol.counter,
-        "quotePrecision": 8,
-        "quoteAssetPrecision": 8,
-        "baseCommissionPrecision": 8,
-        "quoteCommissionPrecision": 8,
-        "orderTypes": ["LIMIT", "LIMIT_MAKER", "MARKET", "STOP_LOSS", "STOP_LOSS_LIMIT", "TAKE_PROFIT", "TAKE_PROFIT_LIMIT"],
-        "icebergAllowed": true,
-        "ocoAllowed": true,
-        "otoAllowed": true,
-        "quoteOrderQtyMarketAllowed": true,
-        "allowTrailingStop": true,
-        "cancelReplaceAllowed": true,
-        "amendAllowed": true,
-        "isSpotTradingAllowed": true,
-        "isMarginTradingAllowed": false,
-        "filters": [
-            { "filterType": "PRICE_FILTER", "minPrice": step, "maxPrice": "100000000.00000000", "tickSize": step },
-            { "filterType": "LOT_SIZE", "minQty": "0.00001000", "maxQty": "9000.00000000", "stepSize": "0.00001000" },
-            { "filterType": "MARKET_LOT_SIZE", "minQty": "0.00000000", "maxQty": "900.00000000", "stepSize": "0.00000000" },
-            { "filterType": "NOTIONAL", "minNotional": "5.00000000", "applyMinToMarket": true,
-              "maxNotional": "9000000.00000000", "applyMaxToMarket": false, "avgPriceMins": 5 },
-            { "filterType": "MAX_NUM_ORDERS", "maxNumOrders": 200 },
-        ],
-        "permissions": [],
-        "permissionSets": if shows_sets { json!([["SPOT"]]) } else { json!([]) },
-        "defaultSelfTradePreventionMode": "EXPIRE_MAKER",
-        "allowedSelfTradePreventionModes": ["EXPIRE_TAKER", "EXPIRE_MAKER", "EXPIRE_BOTH"],
-    })
 }
