@@ -1,7 +1,7 @@
 //! The one actor that runs every exchange: it owns the sockets, the polling, the clocks and the limits.
 //!
 //! It interprets a [`Feed`] and nothing else, so that an exchange stays a pure translation. What has to be decided
-//! is decided by the pure types below ([`session`], [`coverage`], [`polling`], [`link`]), each with a `now` passed
+//! is decided by the pure types below (`session`, `coverage`, `polling`, `link`), each with a `now` passed
 //! in; here their verdicts are carried out. Everything with a deadline is looked at once a [`Limits::tick`].
 
 use std::sync::Arc;
