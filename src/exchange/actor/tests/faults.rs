@@ -90,7 +90,13 @@ async fn a_lost_socket_without_rest_is_down_at_once_and_comes_back() {
 #[actix::test]
 async fn a_lost_socket_is_down_when_rest_does_not_answer_in_time() {
     let venue = Venue::open("BTC-USDT 100").await;
-    let (running, peer) = listening(&venue, Welcome::Stall).await;
+    let running =
+        start_with(&venue, feed(&["BTC-USDT"]), |setup| setup.poll_every = Duration::from_secs(3600));
+    let peer = venue.peer(0).await;
+    peer.say("BTC-USDT 100");
+    running.log.until_price("BTC-USDT", 100, Transport::WebSocket).await;
+    eventually("the first poll", || venue.num_asked("/poll") == 1).await;
+    venue.welcome(Welcome::Stall);
     venue.answer("/poll", Reply { delay: Duration::from_millis(800), ..Reply::ok("BTC-USDT 100") });
     let lost_at = clock::now();
     peer.end();
@@ -98,6 +104,8 @@ async fn a_lost_socket_is_down_when_rest_does_not_answer_in_time() {
     let took = clock::now().since(lost_at);
     assert!(took >= Duration::from_millis(500) && took < Duration::from_millis(700), "{took:?}");
     running.log.until_link(&REST).await;
+    // That answer is older than the loss, and RateBook does not believe it; the next one is.
+    eventually("another poll", || venue.num_asked("/poll") == 3).await;
 }
 
 #[actix::test]
