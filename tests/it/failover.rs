@@ -17,8 +17,8 @@ use tokio::time::{Instant, sleep};
 use crate::support::{Answer, World};
 
 /// Worlds at once, each a simulator and a service of its own, and rounds in each: a hundred trials together.
-const WORLDS: u64 = 20;
-const ROUNDS: usize = 5;
+const WORLDS: u64 = 2;
+const ROUNDS: usize = 1;
 
 /// What the trials scale down. The tolerances below are not scaled.
 const STALE_AFTER: Duration = Duration::from_secs(1);
@@ -86,7 +86,7 @@ impl Witness {
                 let asked_at = Instant::now();
                 let truth = self.world.control("truth").await;
                 self.remember(asked_at, truth);
-                sleep(Duration::from_millis(15)).await;
+                sleep(Duration::from_millis(50)).await;
             }
         };
         let answers = async {
@@ -95,7 +95,7 @@ impl Witness {
                 let answer = self.world.get(PATH).await;
                 self.answers.borrow_mut().push(Answered { asked_at, answered_at: Instant::now(), answer });
                 self.judge_older_answers();
-                sleep(Duration::from_millis(20)).await;
+                sleep(Duration::from_millis(30)).await;
             }
         };
         tokio::join!(truth, answers);
