@@ -23,7 +23,9 @@ use crate::supervisor::{Lifeline, Progress};
 mod complaints;
 mod coverage;
 mod dial;
+mod dialling;
 mod fetch;
+mod frames;
 mod limits;
 mod link;
 mod manners;
@@ -121,7 +123,7 @@ impl ExchangeActor {
             progress,
             exchange: (setup.plugin)(),
             feed: Feed::default(),
-            client: dial::client(setup.tls.clone(), limits.request_timeout),
+            client: dial::client(setup.tls.clone()),
             sockets: Sockets::new(limits, now),
             polling: Polling::new(setup.poll_every, limits),
             instruments: Instruments::new(limits, now),
@@ -187,7 +189,7 @@ impl ExchangeActor {
         }
         self.ticked_at = now;
         self.complain(now, &format!("nothing happened here for {} s, beginning anew", pause.as_secs()));
-        self.client = dial::client(self.setup.tls.clone(), self.setup.limits.request_timeout);
+        self.client = dial::client(self.setup.tls.clone());
         self.abandon_polls(ctx);
         self.drop_sockets(now, ctx);
         self.polling.poll_at_once();
@@ -223,8 +225,9 @@ impl ExchangeActor {
     /// Obeys an exchange that asks to be left alone.
     fn take_ban(&mut self, wait: Duration, forbidden: bool, reason: &str, now: Moment) {
         let ban = Ban { until: now.after(wait).wall, reason: reason.to_owned(), forbidden };
+        // Always said, however much was said before: it explains the silence that follows.
+        warn!("{}: {reason}, nothing is asked of it for {} s", self.setup.name, wait.as_secs());
         self.setup.bans.impose(self.setup.name, ban);
-        self.complain(now, &format!("{reason}, nothing is asked of it for {} s", wait.as_secs()));
     }
 
     /// Tells RateBook of the connection, if there is news.

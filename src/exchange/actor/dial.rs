@@ -14,12 +14,18 @@ use super::trouble::Trouble;
 /// How we present ourselves.
 pub(super) const USER_AGENT: &str = concat!("ratebook/", env!("CARGO_PKG_VERSION"));
 
+/// Longer than any limit that is set.
+const NEVER: Duration = Duration::from_secs(3600);
+
 /// A client that checks certificates by `tls`, follows no redirect and speaks HTTP/1.1.
-pub(super) fn client(tls: Arc<rustls::ClientConfig>, time_limit: Duration) -> Client {
+///
+/// Every request and every dial has a limit of its own; the ones of awc are only put out of the way, because they
+/// cover a part of the time.
+pub(super) fn client(tls: Arc<rustls::ClientConfig>) -> Client {
     // awc's own setting of an HTTP version would throw the TLS configuration away; that has no ALPN, which says the
     // same.
-    let connector = Connector::new().timeout(time_limit).handshake_timeout(time_limit).rustls_0_23(tls);
-    Client::builder().connector(connector).timeout(time_limit).disable_redirects().finish()
+    let connector = Connector::new().timeout(NEVER).handshake_timeout(NEVER).rustls_0_23(tls);
+    Client::builder().connector(connector).disable_timeout().disable_redirects().finish()
 }
 
 /// A socket whose upgrade was answered, and what was read beyond the answer.

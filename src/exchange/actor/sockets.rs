@@ -1,4 +1,4 @@
-//! The WebSocket side of the actor: dialling, frames, loss, and replacement without a gap.
+//! The sockets of one exchange: their deadlines, their loss, and replacement without a gap.
 //!
 //! There are at most two sockets: the active one, and the next one while it proves that it can take over. An event
 //! carries the number of its socket, so that what an abandoned one still says is ignored.
@@ -8,57 +8,52 @@ use std::time::Duration;
 
 use actix::prelude::*;
 use actix_http::ws::CloseCode;
-use bytes::Bytes;
-use futures_util::StreamExt;
 use rand::RngExt;
 
 use super::ExchangeActor;
-use super::dial::{Dialled, dial};
-use super::fetch::Answer;
 use super::limits::Limits;
-use super::manners;
-use super::requests::refusals;
 use super::session::{Duty, Session};
-use super::trouble::{Trouble, printable};
-use super::wire::{self, Decoder, Incoming, Pen};
+use super::trouble::Trouble;
+use super::wire::{Incoming, Pen};
 use crate::clock;
+use crate::exchange::Exchange;
 use crate::exchange::backoff::Backoff;
-use crate::exchange::{Exchange, Feed, Frame, FrameError, Reading, Request, Signal, Socket, Source};
-use crate::market::{Moment, Quote, Refusal, Transport};
+use crate::market::Moment;
 
 /// Longest delay of a dial after polls have begun to work again: the network is back.
 const DIAL_SOON: Duration = Duration::from_secs(1);
 
 /// The sockets of one exchange.
 pub(super) struct Sockets {
-    active: Option<OpenSocket>,
-    next: Option<OpenSocket>,
-    num_opened: u64,
-    is_dialling: bool,
-    dial_at: Moment,
-    dialled_at: Option<Moment>,
-    backoff: Backoff,
+    pub(super) active: Option<OpenSocket>,
+    pub(super) next: Option<OpenSocket>,
+    pub(super) num_opened: u64,
+    pub(super) is_dialling: bool,
+    pub(super) dial_at: Moment,
+    pub(super) dialled_at: Option<Moment>,
+    pub(super) backoff: Backoff,
     /// Why the active socket has to be replaced.
-    replace: Option<String>,
-    replace_backoff: Backoff,
-    replace_not_before: Option<Moment>,
+    pub(super) replace: Option<String>,
+    pub(super) replace_backoff: Backoff,
+    pub(super) replace_not_before: Option<Moment>,
     /// Subscriptions whose refusal was told.
-    refused: BTreeSet<u64>,
+    pub(super) refused: BTreeSet<u64>,
 }
 
-struct OpenSocket {
-    number: u64,
-    session: Session,
-    pen: Pen,
-    reading: SpawnHandle,
+/// A socket in use.
+pub(super) struct OpenSocket {
+    pub(super) number: u64,
+    pub(super) session: Session,
+    pub(super) pen: Pen,
+    pub(super) reading: SpawnHandle,
     /// A reader of its own, where the exchange needs one per connection.
-    exchange: Option<Box<dyn Exchange>>,
+    pub(super) exchange: Option<Box<dyn Exchange>>,
 }
 
 /// Something came over a socket, or will not come any more.
 pub(super) struct SocketEvent {
-    number: u64,
-    came: Result<Vec<Incoming>, Trouble>,
+    pub(super) number: u64,
+    pub(super) came: Result<Vec<Incoming>, Trouble>,
 }
 
 impl Sockets {
@@ -93,20 +88,20 @@ impl Sockets {
         }
     }
 
-    fn get(&mut self, number: u64) -> Option<&mut OpenSocket> {
+    pub(super) fn get(&mut self, number: u64) -> Option<&mut OpenSocket> {
         [&mut self.active, &mut self.next].into_iter().flatten().find(|socket| socket.number == number)
     }
 
-    fn numbers(&self) -> Vec<u64> {
+    pub(super) fn numbers(&self) -> Vec<u64> {
         [&self.active, &self.next].into_iter().flatten().map(|socket| socket.number).collect()
     }
 
-    fn is_active(&self, number: u64) -> bool {
+    pub(super) fn is_active(&self, number: u64) -> bool {
         self.active.as_ref().is_some_and(|active| active.number == number)
     }
 
     /// How long the next dial waits.
-    fn delay_dial(&mut self, trouble: &Trouble, limits: &Limits, now: Moment) -> Duration {
+    pub(super) fn delay_dial(&mut self, trouble: &Trouble, limits: &Limits, now: Moment) -> Duration {
         let mut delay = self.backoff.next_delay(&mut rand::rng());
         if matches!(trouble, Trouble::Tls(_)) {
             delay = delay.max(limits.certificate_retry);
@@ -134,281 +129,6 @@ impl StreamHandler<SocketEvent> for ExchangeActor {
     fn finished(&mut self, _: &mut Self::Context) {}
 }
 
-/// Dialling.
-impl ExchangeActor {
-    /// Dials if a socket is missing, or has to be replaced.
-    pub(super) fn mind_dialling(&mut self, now: Moment, ctx: &mut Context<Self>) {
-        let Some(socket) = self.feed.socket.clone() else { return };
-        let sockets = &self.sockets;
-        let is_wanted = sockets.active.is_none() || sockets.replace.is_some();
-        let is_time = now.monotonic >= sockets.dial_at.monotonic;
-        if !is_wanted
-            || !is_time
-            || sockets.next.is_some()
-            || sockets.is_dialling
-            || self.current_ban(now).is_some()
-        {
-            return;
-        }
-        if let Err(wait) = self.setup.budget.take(now) {
-            self.complain(now, &format!("dialled too often, waiting {:.1} s", wait.as_secs_f64()));
-            self.sockets.dial_at = now.after(wait);
-            return;
-        }
-        self.sockets.is_dialling = true;
-        self.sockets.dialled_at = Some(now);
-        let Some(request) = socket.handshake.clone() else {
-            let url = format!("{}{}", self.setup.ws_url, socket.path);
-            self.dial(socket, url, ctx);
-            return;
-        };
-        let fetching = self.fetching(&request, self.setup.limits.max_body);
-        ctx.spawn(fetching.into_actor(self).map(move |answered, actor, ctx| {
-            actor.take_handshake(socket, &request, answered, ctx);
-        }));
-    }
-
-    /// The answer to a request that tells where to dial.
-    fn take_handshake(
-        &mut self,
-        mut socket: Socket,
-        request: &Request,
-        answered: Result<Answer, Trouble>,
-        ctx: &mut Context<Self>,
-    ) {
-        let now = clock::now();
-        let read = self.read_answer(Source::Handshake, request, answered, now, ctx);
-        let address = read.and_then(|reading| {
-            let told = reading.signals.into_iter().find_map(|signal| match signal {
-                Signal::Dial { url, ping_every } => Some((url, ping_every)),
-                _ => None,
-            });
-            let (url, ping_every) =
-                told.ok_or_else(|| Trouble::Other("a handshake without an address".to_owned()))?;
-            let leaves_tls = self.setup.ws_url.starts_with("wss:") && !url.starts_with("wss:");
-            if leaves_tls {
-                return Err(Trouble::Tls("the handshake leads to an address without it".to_owned()));
-            }
-            Ok((url, ping_every))
-        });
-        match address {
-            Ok((url, ping_every)) => {
-                if let Some(ping) = &mut socket.ping {
-                    ping.every = ping_every;
-                }
-                self.dial(socket, url, ctx);
-            }
-            Err(trouble) => self.take_dialled(&socket, Err(trouble), ctx),
-        }
-    }
-
-    fn dial(&mut self, socket: Socket, url: String, ctx: &mut Context<Self>) {
-        let (client, time_limit) = (self.client.clone(), self.setup.limits.dial_timeout);
-        let dialling = async move {
-            fail::fail_point!("exchange::spawned");
-            dial(client, url, time_limit).await
-        };
-        ctx.spawn(dialling.into_actor(self).map(move |dialled, actor, ctx| {
-            if let Err(Trouble::Status(status)) = dialled {
-                actor.obey_status(status, None, clock::now());
-            }
-            actor.take_dialled(&socket, dialled, ctx);
-        }));
-    }
-
-    fn take_dialled(&mut self, socket: &Socket, dialled: Result<Dialled, Trouble>, ctx: &mut Context<Self>) {
-        let now = clock::now();
-        self.sockets.is_dialling = false;
-        match dialled {
-            Ok(dialled) => self.open(socket, dialled, now, ctx),
-            Err(trouble) => {
-                let delay = self.sockets.delay_dial(&trouble, &self.setup.limits, now);
-                let words =
-                    format!("no connection ({trouble}), dialling again in {:.1} s", delay.as_secs_f64());
-                self.complain(now, &words);
-                if self.sockets.active.is_none() {
-                    let failure = self.failure(&trouble, now);
-                    self.link.on_socket_lost(failure, now);
-                    self.tell_link(now);
-                }
-            }
-        }
-    }
-
-    /// Begins to use a socket: as the active one, or as the next where another is still in use.
-    fn open(&mut self, socket: &Socket, dialled: Dialled, now: Moment, ctx: &mut Context<Self>) {
-        let limits = &self.setup.limits;
-        self.sockets.num_opened += 1;
-        let number = self.sockets.num_opened;
-        let (read_half, write_half) = tokio::io::split(dialled.socket);
-        let (writer, pen, pongs) = wire::writer(write_half, socket.min_gap, limits.write_timeout);
-        let decoder = Decoder::new(limits.max_frame, limits.max_message);
-        let incoming = wire::incoming(read_half, dialled.already_read, decoder, pongs);
-        let events = incoming.map(move |came| SocketEvent { number, came });
-        let session = Session::new(socket, limits, now, rand::rng().random_range(0.0..=1.0));
-        let reading = Self::add_stream(events, ctx);
-        ctx.spawn(writer.run().into_actor(self).map(move |trouble, actor, ctx| {
-            actor.lose(number, trouble, clock::now(), ctx);
-        }));
-        let exchange = self.exchange.for_connection();
-        let opened = OpenSocket { number, session, pen, reading, exchange };
-        match self.sockets.active {
-            None => self.sockets.active = Some(opened),
-            Some(_) => self.sockets.next = Some(opened),
-        }
-        self.subscribe(number, now, ctx);
-    }
-
-    /// Asks on a socket for what has not been asked for yet.
-    fn subscribe(&mut self, number: u64, now: Moment, ctx: &mut Context<Self>) {
-        let Some(wanted) = &self.feed.socket else { return };
-        let Some(socket) = self.sockets.get(number) else { return };
-        let frames = socket.session.subscribe(&wanted.subscriptions, now);
-        self.send(number, frames, now, ctx);
-    }
-
-    fn send(&mut self, number: u64, frames: Vec<Frame>, now: Moment, ctx: &mut Context<Self>) {
-        let Some(socket) = self.sockets.get(number) else { return };
-        let sent = frames.into_iter().try_for_each(|frame| socket.pen.send(frame));
-        if let Err(trouble) = sent {
-            self.lose(number, trouble, now, ctx);
-        }
-    }
-
-    /// Follows a change of the feed on the sockets that are open.
-    pub(super) fn follow_feed(&mut self, old: &Feed, now: Moment, ctx: &mut Context<Self>) {
-        let Some(wanted) = self.feed.socket.clone() else { return };
-        let is_elsewhere = old
-            .socket
-            .as_ref()
-            .is_some_and(|old| old.path != wanted.path || old.handshake != wanted.handshake);
-        for number in self.sockets.numbers() {
-            self.subscribe(number, now, ctx);
-        }
-        let Some(active) = &self.sockets.active else { return };
-        if is_elsewhere || active.session.asked_too_much(&wanted.subscriptions) {
-            self.want_replacement("its symbols have changed".to_owned(), now);
-        }
-    }
-}
-
-/// Frames.
-impl ExchangeActor {
-    fn take_frames(&mut self, number: u64, frames: Vec<Incoming>, now: Moment, ctx: &mut Context<Self>) {
-        let (mut quotes, mut refused) = (Vec::new(), Vec::new());
-        for frame in frames {
-            let Some(socket) = self.sockets.get(number) else { break };
-            socket.session.on_sign(now);
-            let Incoming::Message(bytes) = frame else { continue };
-            match self.read_frame(number, &bytes) {
-                Ok(reading) => self.take_reading(number, reading, &mut quotes, &mut refused, now, ctx),
-                Err(error) => self.take_unreadable(number, &error, &mut refused, now, ctx),
-            }
-        }
-        self.mind_take_over(now, ctx);
-        if !quotes.is_empty() && self.coverage.deaf(now).is_none() {
-            self.link.on_socket_heard();
-        }
-        self.tell_link(now);
-        self.report_quotes(Transport::WebSocket, now, quotes, refused);
-    }
-
-    fn read_frame(&mut self, number: u64, bytes: &Bytes) -> Result<Reading, FrameError> {
-        fail::fail_point!("exchange::frame");
-        let own_reader = self.sockets.get(number).and_then(|socket| socket.exchange.as_mut());
-        own_reader.unwrap_or(&mut self.exchange).read(Source::Socket, bytes)
-    }
-
-    fn take_reading(
-        &mut self,
-        number: u64,
-        mut reading: Reading,
-        quotes: &mut Vec<Quote>,
-        refused: &mut Vec<Refusal>,
-        now: Moment,
-        ctx: &mut Context<Self>,
-    ) {
-        refused.append(&mut refusals(&mut reading));
-        let is_active = self.sockets.is_active(number);
-        for quote in reading.quotes {
-            // While two sockets overlap, the newer one has the word as soon as it has quoted a direction.
-            let has_newer_word = |next: &OpenSocket| next.session.has_quoted(quote.direction);
-            if is_active && self.sockets.next.as_ref().is_some_and(has_newer_word) {
-                continue;
-            }
-            if let Some(socket) = self.sockets.get(number) {
-                socket.session.on_quote(quote.direction, now);
-            }
-            self.coverage.on_frame(&quote, now);
-            quotes.push(quote);
-        }
-        if let Some(socket) = self.sockets.get(number) {
-            socket.session.on_readable();
-        }
-        self.take_signals(&reading.signals, Some(number), now, ctx);
-        if let Some(reply) = reading.reply {
-            self.send(number, vec![reply], now, ctx);
-        }
-    }
-
-    fn take_unreadable(
-        &mut self,
-        number: u64,
-        error: &FrameError,
-        refused: &mut Vec<Refusal>,
-        now: Moment,
-        ctx: &mut Context<Self>,
-    ) {
-        refused.push(Refusal::Syntax);
-        self.complain(now, &printable(&format!("unreadable frame ({error})")));
-        let judged = self.sockets.get(number).map(|socket| socket.session.on_unreadable());
-        if let Some(Err(trouble)) = judged {
-            self.lose(number, trouble, now, ctx);
-        }
-    }
-
-    /// Does what a reading asks for; `number` is its socket, `None` for a body.
-    pub(super) fn take_signals(
-        &mut self,
-        signals: &[Signal],
-        number: Option<u64>,
-        now: Moment,
-        ctx: &mut Context<Self>,
-    ) {
-        for signal in signals {
-            let socket = number.and_then(|number| self.sockets.get(number));
-            match signal {
-                Signal::Acknowledged(id) => {
-                    if let Some(socket) = socket {
-                        socket.session.on_acknowledged(*id);
-                    }
-                }
-                Signal::SubscriptionRefused { id, detail } => {
-                    let refused = socket.and_then(|socket| socket.session.on_refused(*id));
-                    if let Some(directions) = refused.filter(|_| self.sockets.refused.insert(*id)) {
-                        let words = format!("subscription of {directions:?} refused ({})", printable(detail));
-                        self.complain(now, &words);
-                    }
-                }
-                Signal::ReconnectSoon => {
-                    if let Some(socket) = socket {
-                        socket.session.retire(now);
-                    }
-                }
-                Signal::FeedChanged => self.refresh_feed(now, ctx),
-                Signal::RateLimited { wait } => {
-                    let wait = wait.unwrap_or(manners::UNMEASURED_WAIT);
-                    self.take_ban(wait, false, "asks for fewer requests", now);
-                }
-                Signal::Error(detail) => self.complain(now, &format!("reports `{}`", printable(detail))),
-                // Only the answer to a handshake can say that, and it is read where that was asked for.
-                Signal::Dial { .. } => {}
-            }
-        }
-    }
-}
-
-/// Watching.
 impl ExchangeActor {
     /// Looks at every deadline of the open sockets.
     pub(super) fn mind_sockets(&mut self, now: Moment, ctx: &mut Context<Self>) {
@@ -446,7 +166,7 @@ impl ExchangeActor {
     }
 
     /// Marks the active socket as up when it has proved to be, and lets the next take over when it can.
-    fn mind_take_over(&mut self, now: Moment, ctx: &mut Context<Self>) {
+    pub(super) fn mind_take_over(&mut self, now: Moment, ctx: &mut Context<Self>) {
         let is_up = self.sockets.active.as_ref().is_some_and(|active| active.session.is_up());
         if is_up && !self.link.is_socket_up() {
             self.announce("listening over a WebSocket");
@@ -476,7 +196,7 @@ impl ExchangeActor {
     }
 
     /// A replacement because something is wrong; rarer and rarer while it does not help.
-    fn want_replacement(&mut self, reason: String, now: Moment) {
+    pub(super) fn want_replacement(&mut self, reason: String, now: Moment) {
         let sockets = &mut self.sockets;
         let is_under_way = sockets.replace.is_some() || sockets.next.is_some();
         let is_too_soon = sockets.replace_not_before.is_some_and(|at| now.monotonic < at.monotonic);
@@ -513,10 +233,9 @@ impl ExchangeActor {
     }
 }
 
-/// Losing.
 impl ExchangeActor {
     /// A socket has ended, or is of no use any more.
-    fn lose(&mut self, number: u64, trouble: Trouble, now: Moment, ctx: &mut Context<Self>) {
+    pub(super) fn lose(&mut self, number: u64, trouble: Trouble, now: Moment, ctx: &mut Context<Self>) {
         let is_next = self.sockets.next.as_ref().is_some_and(|next| next.number == number);
         let slot = if is_next { &mut self.sockets.next } else { &mut self.sockets.active };
         let Some(lost) = slot.take_if(|socket| socket.number == number) else { return };

@@ -1,0 +1,136 @@
+//! What comes over a socket: quotes, and everything else that a frame can say.
+//!
+//! Separate because the same signals come in bodies too.
+
+use actix::prelude::*;
+use bytes::Bytes;
+
+use super::requests::refusals;
+use super::sockets::OpenSocket;
+use super::trouble::printable;
+use super::wire::Incoming;
+use super::{ExchangeActor, manners};
+use crate::exchange::{FrameError, Reading, Signal, Source};
+use crate::market::{Moment, Quote, Refusal, Transport};
+
+impl ExchangeActor {
+    /// Reads frames that came together, and reports what they say.
+    pub(super) fn take_frames(
+        &mut self,
+        number: u64,
+        frames: Vec<Incoming>,
+        now: Moment,
+        ctx: &mut Context<Self>,
+    ) {
+        let (mut quotes, mut refused) = (Vec::new(), Vec::new());
+        for frame in frames {
+            let Some(socket) = self.sockets.get(number) else { break };
+            socket.session.on_sign(now);
+            let Incoming::Message(bytes) = frame else { continue };
+            match self.read_frame(number, &bytes) {
+                Ok(reading) => self.take_reading(number, reading, &mut quotes, &mut refused, now, ctx),
+                Err(error) => self.take_unreadable(number, &error, &mut refused, now, ctx),
+            }
+        }
+        self.mind_take_over(now, ctx);
+        if !quotes.is_empty() && self.coverage.deaf(now).is_none() {
+            self.link.on_socket_heard();
+        }
+        self.tell_link(now);
+        self.report_quotes(Transport::WebSocket, now, quotes, refused);
+    }
+
+    fn read_frame(&mut self, number: u64, bytes: &Bytes) -> Result<Reading, FrameError> {
+        fail::fail_point!("exchange::frame");
+        let own_reader = self.sockets.get(number).and_then(|socket| socket.exchange.as_mut());
+        own_reader.unwrap_or(&mut self.exchange).read(Source::Socket, bytes)
+    }
+
+    fn take_reading(
+        &mut self,
+        number: u64,
+        mut reading: Reading,
+        quotes: &mut Vec<Quote>,
+        refused: &mut Vec<Refusal>,
+        now: Moment,
+        ctx: &mut Context<Self>,
+    ) {
+        refused.append(&mut refusals(&mut reading));
+        let is_active = self.sockets.is_active(number);
+        for quote in reading.quotes {
+            // While two sockets overlap, the newer one has the word as soon as it has quoted a direction.
+            let has_newer_word = |next: &OpenSocket| next.session.has_quoted(quote.direction);
+            if is_active && self.sockets.next.as_ref().is_some_and(has_newer_word) {
+                continue;
+            }
+            if let Some(socket) = self.sockets.get(number) {
+                socket.session.on_quote(quote.direction, now);
+            }
+            self.coverage.on_frame(&quote, now);
+            quotes.push(quote);
+        }
+        if let Some(socket) = self.sockets.get(number) {
+            socket.session.on_readable();
+        }
+        self.take_signals(&reading.signals, Some(number), now, ctx);
+        if let Some(reply) = reading.reply {
+            self.send(number, vec![reply], now, ctx);
+        }
+    }
+
+    fn take_unreadable(
+        &mut self,
+        number: u64,
+        error: &FrameError,
+        refused: &mut Vec<Refusal>,
+        now: Moment,
+        ctx: &mut Context<Self>,
+    ) {
+        refused.push(Refusal::Syntax);
+        self.complain(now, &printable(&format!("unreadable frame ({error})")));
+        let judged = self.sockets.get(number).map(|socket| socket.session.on_unreadable());
+        if let Some(Err(trouble)) = judged {
+            self.lose(number, trouble, now, ctx);
+        }
+    }
+
+    /// Does what a reading asks for; `number` is its socket, `None` for a body.
+    pub(super) fn take_signals(
+        &mut self,
+        signals: &[Signal],
+        number: Option<u64>,
+        now: Moment,
+        ctx: &mut Context<Self>,
+    ) {
+        for signal in signals {
+            let socket = number.and_then(|number| self.sockets.get(number));
+            match signal {
+                Signal::Acknowledged(id) => {
+                    if let Some(socket) = socket {
+                        socket.session.on_acknowledged(*id);
+                    }
+                }
+                Signal::SubscriptionRefused { id, detail } => {
+                    let refused = socket.and_then(|socket| socket.session.on_refused(*id));
+                    if let Some(directions) = refused.filter(|_| self.sockets.refused.insert(*id)) {
+                        let words = format!("subscription of {directions:?} refused ({})", printable(detail));
+                        self.complain(now, &words);
+                    }
+                }
+                Signal::ReconnectSoon => {
+                    if let Some(socket) = socket {
+                        socket.session.retire(now);
+                    }
+                }
+                Signal::FeedChanged => self.refresh_feed(now, ctx),
+                Signal::RateLimited { wait } => {
+                    let wait = wait.unwrap_or(manners::UNMEASURED_WAIT);
+                    self.take_ban(wait, false, "asks for fewer requests", now);
+                }
+                Signal::Error(detail) => self.complain(now, &format!("reports `{}`", printable(detail))),
+                // Only the answer to a handshake can say that, and it is read where that was asked for.
+                Signal::Dial { .. } => {}
+            }
+        }
+    }
+}
