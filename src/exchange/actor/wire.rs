@@ -12,7 +12,7 @@ use futures_util::Stream;
 use futures_util::stream;
 use tokio::io::{AsyncReadExt, AsyncWriteExt, ReadHalf, WriteHalf};
 use tokio::sync::mpsc;
-use tokio::time::{Instant, sleep_until, timeout};
+use tokio::time::{sleep, timeout};
 
 use super::trouble::{Trouble, printable};
 use crate::exchange::Frame;
@@ -248,16 +248,19 @@ impl Writer {
     /// Writes what is queued, messages no closer together than the exchange allows and pongs at once, until the
     /// [`Pen`] is dropped or writing fails.
     pub(super) async fn run(mut self) -> Trouble {
-        let mut next_at = Instant::now();
+        let mut gap = Box::pin(sleep(Duration::ZERO));
+        let mut may_speak = true;
         loop {
-            let may_speak = Instant::now() >= next_at;
             let mut bytes = BytesMut::new();
             tokio::select! {
                 biased;
                 Some(payload) = self.pongs.recv() => {
                     Parser::write_message(&mut bytes, payload, OpCode::Pong, true, true);
                 }
-                () = sleep_until(next_at), if !may_speak => continue,
+                () = &mut gap, if !may_speak => {
+                    may_speak = true;
+                    continue;
+                }
                 message = self.messages.recv(), if may_speak => match message {
                     Some(Outgoing::Message(Frame::Text(text))) => {
                         Parser::write_message(&mut bytes, text, OpCode::Text, true, true);
@@ -270,7 +273,10 @@ impl Writer {
                 },
             }
             match timeout(self.write_timeout, self.write(&bytes)).await {
-                Ok(Ok(())) => next_at = Instant::now() + self.min_gap,
+                Ok(Ok(())) => {
+                    gap = Box::pin(sleep(self.min_gap));
+                    may_speak = self.min_gap.is_zero();
+                }
                 Ok(Err(error)) => return error.into(),
                 Err(_) => return Trouble::Other(UNREAD.to_owned()),
             }
