@@ -97,7 +97,11 @@ struct Session<'a> {
 impl<'a> Session<'a> {
     fn new(wire: &'a mut Wire, exchange: Rc<Exchange>, talk: Box<dyn Conversation>) -> Self {
         let now = Instant::now();
-        let upkeep = Upkeep::new(&talk.rules(), exchange.speed, now);
+        // A recording comes `speed` times as fast as the client was made for, and pings wait behind its frames in the
+        // system's buffers: such a client gets the real time for its pongs.
+        let is_replaying = exchange.with_recordings(|all| !all.is_empty());
+        let pong_speed = if is_replaying { exchange.speed.min(1.0) } else { exchange.speed };
+        let upkeep = Upkeep::new(&talk.rules(), exchange.speed, pong_speed, now);
         let places = exchange.with_recordings(|all| all.iter().map(|one| one.place(now)).collect());
         let ticks = exchange.ticks();
         let farewells_seen = exchange.num_farewells();

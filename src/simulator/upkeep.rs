@@ -40,10 +40,11 @@ pub(super) struct Upkeep {
 }
 
 impl Upkeep {
-    /// The upkeep of a socket that is opened now, its times shortened by `speed`.
-    pub(super) fn new(rules: &SocketRules, speed: f64, now: Instant) -> Self {
+    /// The upkeep of a socket that is opened now, its times shortened by `speed`, and the time for a pong by
+    /// `pong_speed`.
+    pub(super) fn new(rules: &SocketRules, speed: f64, pong_speed: f64, now: Instant) -> Self {
         let pings = rules.pings.map(|(every, pong_within)| {
-            (scaled(every, speed).max(MIN_PING_EVERY), scaled(pong_within, speed).max(MIN_PONG_WITHIN))
+            (scaled(every, speed).max(MIN_PING_EVERY), scaled(pong_within, pong_speed).max(MIN_PONG_WITHIN))
         });
         Self {
             pings,
@@ -138,7 +139,7 @@ mod tests {
             silence: None,
             messages_per_second: Some(5),
         };
-        (Upkeep::new(&rules, speed, now), now)
+        (Upkeep::new(&rules, speed, speed, now), now)
     }
 
     #[test]
@@ -176,7 +177,7 @@ mod tests {
         assert_eq!(upkeep.verdict(start + SECOND / 2), None);
         assert_eq!(upkeep.verdict(start + SECOND).map(|(code, _)| code), Some(1001));
         let rules = SocketRules { silence: Some(30 * SECOND), ..SocketRules::default() };
-        let mut upkeep = Upkeep::new(&rules, 1.0, start);
+        let mut upkeep = Upkeep::new(&rules, 1.0, 1.0, start);
         upkeep.heard(start + 10 * SECOND);
         assert_eq!(upkeep.wake_at(), Some(start + 40 * SECOND));
         assert_eq!(upkeep.verdict(start + 39 * SECOND), None);
