@@ -12,6 +12,7 @@ mod fixtures;
 mod http;
 mod layout;
 mod recordings;
+mod replay;
 mod simulator;
 mod supervisor;
 mod support;

@@ -33,7 +33,7 @@ const UNUSED: [(&str, &str); 7] = [
 const EXCHANGES: [&str; 3] = ["binance", "coingecko", "cbr"];
 
 /// The folder of recordings; `None`, with a message, where it is absent.
-fn recordings() -> Option<PathBuf> {
+pub(crate) fn recordings() -> Option<PathBuf> {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../shared/data");
     if folder.is_dir() {
         return Some(folder);

@@ -3,10 +3,12 @@
 use std::net::SocketAddr;
 use std::time::Duration;
 
+use actix::Addr;
 use awc::Client;
 use ratebook::app::Service;
 use ratebook::config::Settings;
 use ratebook::exchange::EXCHANGES;
+use ratebook::rate_book::RateBook;
 use ratebook::simulator::{Simulator, SimulatorOptions};
 use serde_json::Value;
 use tokio::time::{Instant, sleep, timeout};
@@ -28,6 +30,9 @@ pub(crate) struct World {
 #[derive(Debug, Clone)]
 pub(crate) struct Answer {
     pub(crate) status: u16,
+    /// The body as it came, for numbers digit by digit.
+    pub(crate) text: String,
+    /// The same as JSON; null if it is none.
     pub(crate) body: Value,
     pub(crate) age_ms: Option<u64>,
 }
@@ -47,7 +52,11 @@ impl World {
     }
 
     pub(crate) async fn start_with(options: SimulatorOptions, change: impl FnOnce(&mut Settings)) -> Self {
-        let simulator = Simulator::start(options).await.unwrap();
+        Self::around(Simulator::start(options).await.unwrap(), change).await
+    }
+
+    /// Starts a service for a simulator that somebody else may be listening to already.
+    pub(crate) async fn around(simulator: Simulator, change: impl FnOnce(&mut Settings)) -> Self {
         let address = simulator.address();
         let client = Client::builder().timeout(Duration::from_secs(5)).finish();
         let ports = get(&client, &format!("http://{address}/control/ports")).await.body;
@@ -84,6 +93,11 @@ impl World {
         let (simulator, service) = self.running;
         service.stop().await;
         simulator.stop().await;
+    }
+
+    /// The service's hub.
+    pub(crate) fn book(&self) -> &Addr<RateBook> {
+        self.running.1.book()
     }
 
     /// Asks the service.
@@ -140,11 +154,12 @@ impl World {
 
 async fn get(client: &Client, url: &str) -> Answer {
     let mut response = client.get(url).send().await.unwrap();
-    let body = response.body().limit(16 << 20).await.unwrap();
+    let text = response.body().limit(16 << 20).await.unwrap();
     let age_ms = response.headers().get("ratebook-age-ms");
     Answer {
         status: response.status().as_u16(),
         age_ms: age_ms.and_then(|age| age.to_str().ok()?.parse().ok()),
-        body: serde_json::from_slice(&body).unwrap_or_default(),
+        body: serde_json::from_slice(&text).unwrap_or_default(),
+        text: String::from_utf8_lossy(&text).into_owned(),
     }
 }
