@@ -3,17 +3,9 @@
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::TcpListener;
 use std::path::Path;
-use std::process::{Child, Command, Output, Stdio};
-use std::time::Duration;
+use std::process::{Command, Output, Stdio};
 
-use tokio::time::Instant;
-
-/// The program in an empty directory of its own, so that no settings file lies about, and without our variables.
-fn ratebook(directory: &Path) -> Command {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_ratebook"));
-    command.current_dir(directory).env_clear().stdin(Stdio::null());
-    command
-}
+use crate::support::program::{Running, ratebook};
 
 fn run(arguments: &[&str], variables: &[(&str, &str)]) -> Output {
     let directory = tempfile::tempdir().unwrap();
@@ -34,35 +26,6 @@ fn critical(output: &Output) -> String {
     let lines: Vec<&str> = stderr.lines().filter(|line| line.contains(" CRITICAL ")).collect();
     assert_eq!(lines.len(), 1, "{stderr}");
     lines[0].to_owned()
-}
-
-/// Kills the program when a test ends early.
-struct Running(Child);
-
-impl Drop for Running {
-    fn drop(&mut self) {
-        drop(self.0.kill());
-        drop(self.0.wait());
-    }
-}
-
-impl Running {
-    /// The exit code, within a deadline.
-    fn code(&mut self) -> Option<i32> {
-        let deadline = Instant::now() + Duration::from_secs(20);
-        loop {
-            match self.0.try_wait().unwrap() {
-                Some(status) => return status.code(),
-                None => assert!(Instant::now() < deadline, "still running"),
-            }
-            std::thread::sleep(Duration::from_millis(10));
-        }
-    }
-
-    fn signal(&self, name: &str) {
-        let killed = Command::new("kill").args([name, &self.0.id().to_string()]).status().unwrap();
-        assert!(killed.success());
-    }
 }
 
 #[test]

@@ -13,6 +13,8 @@ use ratebook::simulator::{Simulator, SimulatorOptions};
 use serde_json::Value;
 use tokio::time::{Instant, sleep, timeout};
 
+pub(crate) mod program;
+
 /// How long a test waits for what has to happen some time; the limits that it checks are shorter.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(30);
 
