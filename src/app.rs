@@ -35,8 +35,8 @@ use crate::supervisor::{
     ChildEvent, ChildEventKind, ChildSpec, Incarnation, RestartAll, RestartPolicy, StopAll, Supervisor,
 };
 
-/// Failures of the book within [`BOOK_FAILURE_WINDOW`] after which the process gives up, so that whatever started
-/// it starts it anew: what fails so often is a defect that no restart of ours mends.
+/// Failures of the book within [`BOOK_FAILURE_WINDOW`] that are survived. At one more the process gives up, so that
+/// whatever started it starts it anew: what fails so often is a defect that no restart of ours mends.
 const MAX_BOOK_FAILURES: usize = 3;
 const BOOK_FAILURE_WINDOW: Duration = Duration::from_secs(60);
 
@@ -74,7 +74,9 @@ pub enum AppError {
     #[error(transparent)]
     Tls(#[from] TlsError),
     /// The book failed again and again.
-    #[error("the rate book failed {MAX_BOOK_FAILURES} times within a minute: report the panic above")]
+    #[error(
+        "the rate book failed more than {MAX_BOOK_FAILURES} times within a minute: report the panic above"
+    )]
     RateBookFailed,
     /// The simulator of the demo could not start.
     #[error(transparent)]
