@@ -146,6 +146,9 @@ struct DecodeOptions {
 
 /// Runs the program: reads the command line, runs the command, and ends with one CRITICAL line where it failed.
 pub fn main(arguments: impl Iterator<Item = OsString>) -> ExitCode {
+    // Tests tell in `FAILPOINTS` where to break; the points are forgotten when this is dropped.
+    #[cfg(feature = "failpoints")]
+    let _scenario = fail::FailScenario::setup();
     let outcome = match Cli::try_parse_from(arguments) {
         Ok(cli) => {
             logging::start(config::log_filter().as_deref(), cli.log.debug, cli.log.log_format);

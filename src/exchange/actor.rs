@@ -141,7 +141,7 @@ impl Actor for ExchangeActor {
     type Context = Context<Self>;
 
     fn started(&mut self, ctx: &mut Self::Context) {
-        fail::fail_point!("exchange::started");
+        fail_point("started", self.setup.name);
         let now = clock::now();
         self.ticked_at = now;
         self.take_feed(self.exchange.feed(), now, ctx);
@@ -167,7 +167,7 @@ impl Handler<Tick> for ExchangeActor {
 impl ExchangeActor {
     /// Looks at everything that has a deadline.
     fn tick(&mut self, now: Moment, ctx: &mut Context<Self>) {
-        fail::fail_point!("exchange::timer");
+        fail_point("timer", self.setup.name);
         self.progress.tick();
         self.mind_clock(now, ctx);
         self.ticked_at = now;
@@ -333,4 +333,10 @@ fn unnoticed(before: Moment, now: Moment) -> Duration {
     let by_monotonic = TimeDelta::from_std(stopped).unwrap_or(TimeDelta::MAX);
     let suspended = (now.wall - before.wall).checked_sub(&by_monotonic).unwrap_or(TimeDelta::MAX);
     stopped.max(suspended.abs().to_std().unwrap_or_default())
+}
+
+/// A place where a test may break the actor of one exchange: `FAILPOINTS="exchange::timer(binance)=1*panic"`.
+#[cfg_attr(not(feature = "failpoints"), expect(unused_variables, reason = "only tests have fail points"))]
+fn fail_point(place: &str, name: ExchangeName) {
+    fail::fail_point!(&format!("exchange::{place}({name})"));
 }

@@ -7,13 +7,13 @@ use actix::prelude::*;
 use futures_util::StreamExt;
 use rand::RngExt;
 
-use super::ExchangeActor;
 use super::dial::{Dialled, dial};
 use super::fetch::Answer;
 use super::session::Session;
 use super::sockets::{OpenSocket, SocketEvent};
 use super::trouble::Trouble;
 use super::wire::{self, Decoder};
+use super::{ExchangeActor, fail_point};
 use crate::clock;
 use crate::exchange::{Feed, Frame, Request, Signal, Socket, Source};
 use crate::market::Moment;
@@ -87,8 +87,9 @@ impl ExchangeActor {
 
     fn dial(&mut self, socket: Socket, url: String, ctx: &mut Context<Self>) {
         let (client, time_limit) = (self.client.clone(), self.setup.limits.dial_timeout);
+        let name = self.setup.name;
         let dialling = async move {
-            fail::fail_point!("exchange::spawned");
+            fail_point("spawned", name);
             dial(client, url, time_limit).await
         };
         ctx.spawn(dialling.into_actor(self).map(move |dialled, actor, ctx| {

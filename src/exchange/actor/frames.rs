@@ -9,7 +9,7 @@ use super::requests::refusals;
 use super::sockets::OpenSocket;
 use super::trouble::printable;
 use super::wire::Incoming;
-use super::{ExchangeActor, manners};
+use super::{ExchangeActor, fail_point, manners};
 use crate::exchange::{FrameError, Reading, Signal, Source};
 use crate::market::{Moment, Quote, Refusal, Transport};
 
@@ -41,7 +41,7 @@ impl ExchangeActor {
     }
 
     fn read_frame(&mut self, number: u64, bytes: &Bytes) -> Result<Reading, FrameError> {
-        fail::fail_point!("exchange::frame");
+        fail_point("frame", self.setup.name);
         let own_reader = self.sockets.get(number).and_then(|socket| socket.exchange.as_mut());
         own_reader.unwrap_or(&mut self.exchange).read(Source::Socket, bytes)
     }

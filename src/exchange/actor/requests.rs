@@ -13,7 +13,7 @@ use super::fetch::{Answer, FetchLimits, fetch};
 use super::limits::Limits;
 use super::polling::Occasion;
 use super::trouble::{Trouble, printable};
-use super::{ExchangeActor, manners};
+use super::{ExchangeActor, fail_point, manners};
 use crate::clock;
 use crate::exchange::backoff::Backoff;
 use crate::exchange::{Reading, Request, Signal, Source};
@@ -77,13 +77,14 @@ impl ExchangeActor {
         size: usize,
     ) -> impl Future<Output = Result<Answer, Trouble>> + 'static {
         let (client, rest_url, request) = (self.client.clone(), self.setup.rest_url.clone(), request.clone());
+        let name = self.setup.name;
         let limits = FetchLimits {
             time: self.setup.limits.request_timeout,
             size,
             weight_header: self.feed.weight.map(|weight| weight.header),
         };
         async move {
-            fail::fail_point!("exchange::spawned");
+            fail_point("spawned", name);
             fetch(client, rest_url, request, limits).await
         }
     }
@@ -221,7 +222,7 @@ impl ExchangeActor {
             self.report_quotes(Transport::Rest, now, Vec::new(), refusals(&mut reading));
             return Err(Trouble::status(answer.status));
         }
-        fail::fail_point!("exchange::frame");
+        fail_point("frame", self.setup.name);
         match self.exchange.read(source, &answer.body) {
             Ok(reading) => {
                 self.take_signals(&reading.signals, None, now, ctx);
