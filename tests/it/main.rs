@@ -11,6 +11,7 @@ mod failover;
 mod fixtures;
 mod http;
 mod layout;
+mod panics;
 mod recordings;
 mod replay;
 mod simulator;
