@@ -2,25 +2,22 @@
 //!
 //! Every figure stands beside what the same machine does in the same minute with nothing of ours in between, since
 //! figures of different machines and different days say nothing to each other. Without `--bench` every round is
-//! short, which only shows that it runs.
+//! short, which only shows that it runs. `cargo bench --bench spine -- book visibility` measures these parts only; the
+//! others are `frames` and `requests`.
 
 #![expect(clippy::print_stdout, reason = "what was measured is shown")]
 
 use std::io;
 use std::net::SocketAddr;
-use std::thread;
 use std::time::Duration;
 
 use bytes::Bytes;
-use tokio::time::Instant;
 
 use self::support::bare::{self, Body};
-use self::support::client::{self, Connection, LIMIT};
+use self::support::client::{self, Connection};
 use self::support::load::Load;
-use self::support::pusher::Pusher;
 use self::support::rounds::{interleave, print_rates, print_times};
-use self::support::sample::Sample;
-use self::support::{book, frames};
+use self::support::{book, frames, visibility};
 
 mod support;
 
@@ -30,7 +27,7 @@ pub(crate) struct Scale {
     pub(crate) round: Duration,
     pub(crate) num_rounds: usize,
     /// Frames whose way to an answer is timed.
-    num_frames: usize,
+    pub(crate) num_frames: usize,
 }
 
 const FULL: Scale = Scale { round: Duration::from_secs(2), num_rounds: 7, num_frames: 2_000 };
@@ -40,12 +37,24 @@ const SHORT: Scale = Scale { round: Duration::from_millis(20), num_rounds: 1, nu
 const CONNECTIONS: usize = 64;
 
 fn main() -> io::Result<()> {
-    let scale = if std::env::args().any(|argument| argument == "--bench") { FULL } else { SHORT };
-    book::measure(scale);
-    frames::measure(scale)?;
-    let service = book::serve(&book::start())?;
-    measure_requests(scale, &[("ratebook", service, "/v1/courses")])?;
-    measure_visibility(scale, Vec::new())
+    let arguments: Vec<String> = std::env::args().skip(1).collect();
+    let scale = if arguments.iter().any(|argument| argument == "--bench") { FULL } else { SHORT };
+    let named: Vec<&String> = arguments.iter().filter(|argument| !argument.starts_with('-')).collect();
+    let is_wanted = |part: &str| named.is_empty() || named.iter().any(|name| *name == part);
+    if is_wanted("book") {
+        book::measure(scale);
+    }
+    if is_wanted("frames") {
+        frames::measure(scale)?;
+    }
+    if is_wanted("requests") {
+        let service = book::serve(&book::start())?;
+        measure_requests(scale, &[("ratebook", service, "/v1/courses")])?;
+    }
+    if is_wanted("visibility") {
+        visibility::measure(scale)?;
+    }
+    Ok(())
 }
 
 /// Requests per second of `services` (name, address, path), beside a handler that gives the same bytes as the first.
@@ -67,70 +76,4 @@ fn measure_requests(scale: Scale, services: &[(&str, SocketAddr, &'static str)])
     print_rates(&format!("Requests over {CONNECTIONS} connections"), "requests/s", &measured);
     print_times("Time of one of those requests", &latencies);
     Ok(())
-}
-
-/// Something that turns frames of a socket into answers.
-struct Follower {
-    name: String,
-    pusher: Pusher,
-    address: SocketAddr,
-    path: &'static str,
-    /// The frame number `n`, and what its answer contains.
-    frame: fn(usize) -> (String, String),
-}
-
-/// Time from a frame's way into the socket until a busy client sees it in an answer.
-fn measure_visibility(scale: Scale, mut followers: Vec<Follower>) -> io::Result<()> {
-    let pusher = Pusher::start(|_| None)?;
-    let address = bare::echo(pusher.address)?;
-    let frame = |n: usize| {
-        let mark = format!("{}.{:02}", 60_000 + n / 100, n % 100);
-        (format!(r#"{{"value":{mark}}}"#), mark)
-    };
-    followers.insert(
-        0,
-        Follower { name: "a socket echoed by a handler".to_owned(), pusher, address, path: "/", frame },
-    );
-    let mut times = vec![Vec::new(); followers.len()];
-    for follower in &followers {
-        let began_at = Instant::now();
-        while follower.pusher.num_listeners() == 0 {
-            if began_at.elapsed() > LIMIT {
-                return Err(io::Error::other(format!("{} does not listen", follower.name)));
-            }
-            thread::sleep(Duration::from_millis(1));
-        }
-    }
-    // Blocks rather than single frames, so that each follower is as warm as it is in real use.
-    let block = 100.min(scale.num_frames);
-    for first in (0..scale.num_frames).step_by(block) {
-        for (follower, times) in followers.iter().zip(&mut times) {
-            let mut connection = Connection::open(follower.address)?;
-            for number in first..first + block {
-                times.push(time_to_see(follower, &mut connection, number + 1)?);
-            }
-        }
-    }
-    let names = followers.into_iter().map(|follower| follower.name);
-    let measured: Vec<(String, Sample)> = names.zip(times.into_iter().map(Sample::new)).collect();
-    print_times("From frame to answer", &measured);
-    Ok(())
-}
-
-/// The time for one frame, in microseconds.
-fn time_to_see(follower: &Follower, connection: &mut Connection, number: usize) -> io::Result<f64> {
-    let (frame, mark) = (follower.frame)(number);
-    let request = client::get(follower.address, follower.path);
-    let look = || {
-        let began_at = Instant::now();
-        while began_at.elapsed() < LIMIT {
-            let (_, body) = connection.ask(&request)?;
-            if body.windows(mark.len()).any(|window| window == mark.as_bytes()) {
-                return Ok(Instant::now());
-            }
-        }
-        Err(io::Error::other(format!("{}: `{mark}` was never seen", follower.name)))
-    };
-    let (sent_at, seen_at) = follower.pusher.push(frame, look).map_err(io::Error::other)?;
-    Ok((seen_at? - sent_at).as_secs_f64() * 1e6)
 }

@@ -10,10 +10,10 @@ use actix::prelude::*;
 use futures_util::future::join_all;
 use ratebook::clock;
 use ratebook::http::{self, HttpSetup};
-use ratebook::market::{Direction, ExchangeName, Quote, Transport};
+use ratebook::market::{Asset, Direction, ExchangeName, Quote, Transport};
 use ratebook::rate_book::{
-    BookFailed, BookSettings, Epoch, GetCourses, Life, Link, ListedExchange, RateBook, ReportLife,
-    ReportLink, ReportListing, ReportQuotes, UsdtUsdLeg,
+    Book, BookFailed, BookSettings, Epoch, Event, GetCourses, Life, Link, ListedExchange, RateBook,
+    ReportLife, ReportLink, ReportListing, ReportQuotes, UsdtUsdLeg,
 };
 use rust_decimal::Decimal;
 use tokio::time::Instant;
@@ -38,12 +38,12 @@ const DIRECTIONS: [&str; 10] = [
 ];
 
 /// Who quotes what, and its first price in hundredths.
-const QUOTED: [(ExchangeName, &str, i64); 5] = [
-    (BINANCE, "BTC-USDT", 6_400_000),
-    (BINANCE, "ETH-USDT", 180_000),
-    (KRAKEN, "USDT-USD", 100),
-    (CBR, "USD-RUB", 8_000),
-    (CBR, "EUR-RUB", 9_000),
+const QUOTED: [(ExchangeName, Direction, i64); 5] = [
+    (BINANCE, Direction::new(Asset::BTC, Asset::USDT), 6_400_000),
+    (BINANCE, Direction::new(Asset::ETH, Asset::USDT), 180_000),
+    (KRAKEN, Direction::new(Asset::USDT, Asset::USD), 100),
+    (CBR, Direction::new(Asset::USD, Asset::RUB), 8_000),
+    (CBR, Direction::new(Asset::EUR, Asset::RUB), 9_000),
 ];
 
 const BINANCE: ExchangeName = ExchangeName::new("binance");
@@ -62,12 +62,15 @@ pub(crate) fn measure(scale: Scale) {
         let run = move || system.block_on(round(book, scale.round, quotes_per_message, messages_per_answer));
         (name.to_owned(), Box::new(run) as Box<dyn FnMut() -> f64>) as Contender<'_>
     };
+    let (mut alone, request) = (alone(), GetCourses::default());
+    let alone = || round_alone(&mut alone, &request, scale.round);
     let in_flight = || system.block_on(round_in_flight(&book, scale.round));
     let contenders = vec![
         contender("one quote a message", 1, BURST),
         contender("twenty quotes a message", 20, BURST),
         contender("one quote, then ten directions answered", 1, 1),
         ("the same, without waiting for each answer".to_owned(), Box::new(in_flight)),
+        ("the same, without the actor around the book".to_owned(), Box::new(alone)),
     ];
     print_rates("RateBook", "quotes/s", &interleave(scale.num_rounds, contenders));
 }
@@ -89,26 +92,46 @@ pub(crate) fn start() -> Addr<RateBook> {
     let (address, started) = channel();
     let run = move || {
         System::new().block_on(async move {
-            let settings = BookSettings {
-                directions: directions(),
-                priority: vec![BINANCE, KRAKEN],
-                fail_back_after: Duration::from_secs(15),
-                hold_reference: Duration::from_secs(3600),
-                usdt_usd: UsdtUsdLeg::Reference,
-                reference_priority: vec![KRAKEN],
-                fiat_priority: vec![CBR],
-                exchanges: [BINANCE, KRAKEN, CBR].map(listed).to_vec(),
-            };
-            address
-                .send(RateBook::new(settings, Nobody.start().recipient()).start())
-                .expect("somebody waits for it");
+            let book = RateBook::new(settings(), Nobody.start().recipient()).start();
+            address.send(book).expect("somebody waits for it");
             std::future::pending::<()>().await;
         });
     };
     thread::Builder::new().name("rate-book".to_owned()).spawn(run).expect("a thread");
     let book = started.recv_timeout(LIMIT).expect("the book starts");
-    System::new().block_on(introduce(&book));
+    for event in introduction() {
+        match event {
+            Event::Quotes(report) => book.do_send(report),
+            Event::Link(report) => book.do_send(report),
+            Event::Listing(report) => book.do_send(report),
+            Event::Reconnect(report) => book.do_send(report),
+            Event::Life(report) => book.do_send(report),
+        }
+    }
+    System::new().block_on(answer(&book));
     book
+}
+
+/// The same book without an actor around it.
+fn alone() -> Book {
+    let mut book = Book::new(settings(), clock::now());
+    for event in introduction() {
+        book.apply(event, clock::now());
+    }
+    book
+}
+
+fn settings() -> BookSettings {
+    BookSettings {
+        directions: directions(),
+        priority: vec![BINANCE, KRAKEN],
+        fail_back_after: Duration::from_secs(15),
+        hold_reference: Duration::from_secs(3600),
+        usdt_usd: UsdtUsdLeg::Reference,
+        reference_priority: vec![KRAKEN],
+        fiat_priority: vec![CBR],
+        exchanges: [BINANCE, KRAKEN, CBR].map(listed).to_vec(),
+    }
 }
 
 /// Serves a book over HTTP as the service does.
@@ -128,7 +151,7 @@ pub(crate) fn serve(book: &Addr<RateBook>) -> io::Result<SocketAddr> {
     Ok(address)
 }
 
-fn directions() -> Vec<Direction> {
+pub(crate) fn directions() -> Vec<Direction> {
     DIRECTIONS.map(|direction| direction.parse().expect("a direction")).to_vec()
 }
 
@@ -138,29 +161,27 @@ fn listed(name: ExchangeName) -> ListedExchange {
 }
 
 /// Brings every exchange up, with its first quotes.
-async fn introduce(book: &Addr<RateBook>) {
-    let at = clock::now();
+fn introduction() -> Vec<Event> {
+    let (at, epoch) = (clock::now(), Epoch(1));
+    let mut events = Vec::new();
     for exchange in [BINANCE, KRAKEN, CBR] {
         let quoted = QUOTED.iter().filter(|(who, _, _)| *who == exchange);
-        let listens_to = quoted.map(|(_, direction, _)| direction.parse().expect("a direction")).collect();
-        let epoch = Epoch(1);
-        book.do_send(ReportLife { exchange, at, life: Life::Started(epoch) });
-        book.do_send(ReportListing { exchange, epoch, listens_to, unsupported: Vec::new() });
-        book.do_send(ReportLink { exchange, epoch, at, link: Link::Up(Transport::WebSocket) });
+        let listens_to = quoted.map(|(_, direction, _)| *direction).collect();
+        events.push(Event::Life(ReportLife { exchange, at, life: Life::Started(epoch) }));
+        events.push(Event::Listing(ReportListing { exchange, epoch, listens_to, unsupported: Vec::new() }));
+        let link = Link::Up(Transport::WebSocket);
+        events.push(Event::Link(ReportLink { exchange, epoch, at, link }));
     }
-    for row in 0..QUOTED.len() {
-        book.do_send(report(row, 1, 0));
-    }
-    answer(book).await;
+    events.extend((0..QUOTED.len()).map(|row| Event::Quotes(report(row, 1, 0))));
+    events
 }
 
-/// The quotes of one message: some of one direction, the price of each a little above the last one's.
+/// The quotes of one message: some of one direction, the middle of each a little above the last one's.
 fn report(row: usize, num_quotes: usize, number: usize) -> ReportQuotes {
     let (exchange, direction, cents) = QUOTED[row];
-    let direction = direction.parse().expect("a direction");
     let quote = |nth: usize| {
-        let bid = Decimal::new(cents * 100 + ((number + nth) % 50) as i64, 4);
-        Quote::book(direction, bid, bid + Decimal::new(1, 4))
+        let middle = cents * 100 + ((number + nth) % 50) as i64;
+        Quote::book(direction, Decimal::new(middle - 1, 4), Decimal::new(middle + 1, 4))
     };
     ReportQuotes {
         exchange,
@@ -212,6 +233,21 @@ async fn round_in_flight(book: &Addr<RateBook>, length: Duration) -> f64 {
         for asked in join_all(answers).await {
             let answer = asked.expect("the book lives").expect("everything is fresh");
             assert_eq!(answer.courses.len(), DIRECTIONS.len(), "{answer:?}");
+        }
+    }
+    num_quotes as f64 / began_at.elapsed().as_secs_f64()
+}
+
+/// Quotes per second over one round that drives the book itself: what is left of the rounds above when messages,
+/// threads and futures are taken away.
+fn round_alone(book: &mut Book, request: &GetCourses, length: Duration) -> f64 {
+    let (began_at, mut num_quotes) = (Instant::now(), 0);
+    while began_at.elapsed() < length {
+        for _ in 0..BURST {
+            book.apply(Event::Quotes(report(num_quotes % 2, 1, num_quotes)), clock::now());
+            let answer = book.courses(request, clock::now()).expect("everything is fresh");
+            assert_eq!(answer.courses.len(), DIRECTIONS.len(), "{answer:?}");
+            num_quotes += 1;
         }
     }
     num_quotes as f64 / began_at.elapsed().as_secs_f64()

@@ -8,3 +8,4 @@ pub(crate) mod load;
 pub(crate) mod pusher;
 pub(crate) mod rounds;
 pub(crate) mod sample;
+pub(crate) mod visibility;

@@ -45,10 +45,6 @@ impl Pusher {
         Ok(Self { address, listeners })
     }
 
-    pub(crate) fn num_listeners(&self) -> usize {
-        self.listeners.lock().unwrap_or_else(PoisonError::into_inner).len()
-    }
-
     /// Sends a frame to every listener, lets `meanwhile` run, and gives the time at which the frame was handed to the
     /// first socket together with what `meanwhile` gave.
     pub(crate) fn push<T>(

@@ -30,11 +30,23 @@ pub(crate) fn print_rates(title: &str, unit: &str, measured: &[(String, Sample)]
     }
 }
 
-/// Prints percentiles of times in microseconds.
+/// Prints percentiles of times in microseconds, and the ratios of the first two to the first one's.
 pub(crate) fn print_times(title: &str, measured: &[(String, Sample)]) {
-    println!("\n{title}\n{:<44} {:>10} {:>10} {:>10} {:>8}", "", "p50 us", "p99 us", "max us", "n");
+    println!(
+        "\n{title}\n{:<44} {:>8} {:>8} {:>8} {:>8} {:>10} {:>10}",
+        "", "p50 us", "p99 us", "max us", "n", "ratio p50", "ratio p99"
+    );
+    let baseline = measured.first().map(|(_, sample)| sample);
     for (name, sample) in measured {
         let [p50, p99, max] = [50.0, 99.0, 100.0].map(|percent| sample.percentile(percent));
-        println!("{name:<44} {p50:>10.0} {p99:>10.0} {max:>10.0} {:>8}", sample.len());
+        let ratio = |percent| {
+            sample.percentile(percent) / baseline.map_or(f64::NAN, |baseline| baseline.percentile(percent))
+        };
+        println!(
+            "{name:<44} {p50:>8.0} {p99:>8.0} {max:>8.0} {:>8} {:>10.2} {:>10.2}",
+            sample.len(),
+            ratio(50.0),
+            ratio(99.0)
+        );
     }
 }
