@@ -77,13 +77,10 @@ impl Map<'_> {
             // The networks of USDT have one market price, and between them there is no market.
             return Vec::new();
         }
-        let mut walk = Walk {
-            map: self,
-            exchange,
-            own: own_edges(&self.shelves[exchange]),
-            goal: direction.counter,
-            found: Vec::new(),
-        };
+        let own = own_edges(&self.shelves[exchange]);
+        let fiat_stops = fiat_stops(&own, direction.counter);
+        let mut walk =
+            Walk { map: self, exchange, own, fiat_stops, goal: direction.counter, found: Vec::new() };
         walk.step(direction.base, &mut vec![direction.base], &mut Vec::new());
         let mut found = walk.found;
         found.sort_by(|(a, via_a), (b, via_b)| rank(a).cmp(&rank(b)).then_with(|| via_a.cmp(via_b)));
@@ -145,10 +142,22 @@ fn own_edges(shelf: &Shelf) -> HashMap<Asset, Vec<(Asset, Step)>> {
     edges
 }
 
+/// The fiats that a fixing may lead to: the goal, the dollar, and those in which the exchange prices what is no fiat.
+/// The other rows of its own table lead nowhere that one fixing does not, and there may be a hundred of them.
+fn fiat_stops(own: &HashMap<Asset, Vec<(Asset, Step)>>, goal: Asset) -> Vec<Asset> {
+    let prices_a_market = |to: &[(Asset, Step)]| to.iter().any(|(asset, _)| !asset.is_fiat());
+    let of_markets = own.iter().filter(|(_, to)| prices_a_market(to)).map(|(asset, _)| *asset);
+    let mut stops: Vec<Asset> = of_markets.chain([Asset::USD, goal]).filter(Asset::is_fiat).collect();
+    stops.sort();
+    stops.dedup();
+    stops
+}
+
 struct Walk<'a> {
     map: &'a Map<'a>,
     exchange: usize,
     own: HashMap<Asset, Vec<(Asset, Step)>>,
+    fiat_stops: Vec<Asset>,
     goal: Asset,
     /// Routes with the assets that they lead through.
     found: Vec<(Route, Vec<Asset>)>,
@@ -163,9 +172,13 @@ impl Walk<'_> {
         if legs.len() == MAX_LEGS {
             return;
         }
-        for (to, leg) in self.edges(from, legs.last()) {
+        // Two rates between fiats in a row are one at best.
+        let came_by_fiats =
+            matches!(visited.as_slice(), [.., before, here] if before.is_fiat() && here.is_fiat());
+        for (to, leg) in self.edges(from) {
             let may_arrive = legs.len() + 1 < MAX_LEGS || to == self.goal;
-            if may_arrive && !visited.contains(&to) {
+            let is_detour = came_by_fiats && to.is_fiat();
+            if may_arrive && !is_detour && !visited.contains(&to) {
                 visited.push(to);
                 legs.push(leg);
                 self.step(to, visited, legs);
@@ -175,7 +188,7 @@ impl Walk<'_> {
         }
     }
 
-    fn edges(&self, from: Asset, last: Option<&Leg>) -> Vec<(Asset, Leg)> {
+    fn edges(&self, from: Asset) -> Vec<(Asset, Leg)> {
         let own = self.own.get(&from).into_iter().flatten();
         let mut edges: Vec<(Asset, Leg)> =
             own.map(|(to, step)| (*to, Leg::Own(Rate::Quote(*step)))).collect();
@@ -185,9 +198,8 @@ impl Walk<'_> {
         if self.map.has_usdt_usd && from == Asset::USD {
             edges.push((Asset::USDT, Leg::UsdtUsd { inverted: true }));
         }
-        // Two fixings in a row are one fixing at best.
-        if from.is_fiat() && !matches!(last, Some(Leg::Fiat { .. })) {
-            for to in self.fiat_stops().into_iter().filter(|to| *to != from) {
+        if from.is_fiat() {
+            for to in self.fiat_stops.iter().copied().filter(|to| *to != from) {
                 let direction = Direction::new(from, to);
                 if let Some(rate @ Rate::Table(..)) = rate_of(&self.map.shelves[self.exchange], direction) {
                     edges.push((to, Leg::Own(rate)));
@@ -197,13 +209,61 @@ impl Walk<'_> {
         }
         edges
     }
+}
 
-    /// The fiats that a fixing may lead to: the goal, the dollar, and what the exchange itself quotes.
-    fn fiat_stops(&self) -> Vec<Asset> {
-        let mut stops: Vec<Asset> = self.own.keys().copied().chain([Asset::USD, self.goal]).collect();
-        stops.retain(Asset::is_fiat);
-        stops.sort();
-        stops.dedup();
-        stops
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+    use crate::market::ExchangeName;
+
+    /// Codes of currencies, as many as the longest published table has.
+    const FIATS: [&str; 60] = [
+        "AED", "AMD", "ARS", "AUD", "AZN", "BDT", "BHD", "BOB", "BRL", "BYN", "CAD", "CHF", "CLP", "CNY",
+        "CUP", "CZK", "DKK", "DZD", "EGP", "ETB", "EUR", "GBP", "GEL", "HKD", "HUF", "IDR", "ILS", "INR",
+        "IRR", "ISK", "JPY", "KGS", "KRW", "KWD", "KZT", "LKR", "MDL", "MMK", "MNT", "MXN", "MYR", "NGN",
+        "NOK", "NZD", "OMR", "PHP", "PKR", "PLN", "QAR", "RON", "RSD", "SAR", "SEK", "SGD", "THB", "TJS",
+        "TRY", "UAH", "USD", "UZS",
+    ];
+
+    fn shelf(name: &'static str, listing: impl IntoIterator<Item = String>) -> Shelf {
+        let mut shelf = Shelf::new(ExchangeName::new(name), true, Duration::from_secs(5));
+        let listing: Vec<Direction> = listing.into_iter().map(|it| it.parse().unwrap()).collect();
+        shelf.replace_listing(&listing, Vec::new());
+        shelf
+    }
+
+    #[test]
+    fn a_search_takes_few_steps_however_long_a_table_is() {
+        let bank = shelf("bank", FIATS.iter().map(|fiat| format!("{fiat}-RUB")));
+        let markets = ["BTC-USDT", "ETH-USDT", "BTC-EUR"].map(str::to_owned);
+        let shelves = [bank, shelf("market", markets)];
+        let map = Map { shelves: &shelves, has_usdt_usd: true, fiat_sources: &[0] };
+        for (exchange, direction, expected) in [
+            (0, "USD-KZT", 1),
+            (0, "USD-RUB", 1),
+            (0, "KZT-EUR", 1),
+            (1, "BTC-KZT", 2),
+            (1, "KZT-BTC", 2),
+            (1, "ETH-RUB", 3),
+            (1, "USDT-RUB", 2),
+        ] {
+            let mut walk = Walk {
+                map: &map,
+                exchange,
+                own: own_edges(&shelves[exchange]),
+                fiat_stops: Vec::new(),
+                goal: direction.parse::<Direction>().unwrap().counter,
+                found: Vec::new(),
+            };
+            walk.fiat_stops = fiat_stops(&walk.own, walk.goal);
+            assert!(walk.fiat_stops.len() <= 4, "{direction}: {:?}", walk.fiat_stops);
+            let base = direction.parse::<Direction>().unwrap().base;
+            walk.step(base, &mut vec![base], &mut Vec::new());
+            assert!(walk.found.len() <= 20, "{direction}: {} routes", walk.found.len());
+            let routes = map.routes(exchange, direction.parse().unwrap());
+            assert_eq!(routes.first().map(|route| route.legs.len()), Some(expected), "{direction}");
+        }
     }
 }
