@@ -54,13 +54,13 @@ const START_WITHIN: Duration = Duration::from_secs(5);
 #[derive(Debug, thiserror::Error)]
 pub enum AppError {
     /// Somebody else listens there.
-    #[error("`{address}` is in use by another program: stop it, or set `listen` to another address")]
+    #[error("`{address}` is in use by another program")]
     AddressInUse {
         /// Where.
         address: SocketAddr,
     },
     /// The address cannot be listened on.
-    #[error("cannot listen on `{address}`: {error}")]
+    #[error("cannot listen on `{address}`: {error}; set `listen` to an address of this machine")]
     Listen {
         /// Where.
         address: SocketAddr,

@@ -6,6 +6,7 @@ use std::sync::mpsc::channel;
 use std::thread;
 use std::time::Duration;
 
+use actix::dev::Request;
 use actix::prelude::*;
 use futures_util::future::join_all;
 use ratebook::clock;
@@ -223,19 +224,26 @@ async fn round(
 /// asked without waiting for the answers before it, so that the book itself is measured and not the way to it.
 async fn round_in_flight(book: &Addr<RateBook>, length: Duration) -> f64 {
     let (began_at, mut num_quotes) = (Instant::now(), 0);
+    let mut asked = Vec::new();
     while began_at.elapsed() < length {
-        let mut answers = Vec::with_capacity(BURST);
+        let mut next = Vec::with_capacity(BURST);
         for _ in 0..BURST {
             book.do_send(report(num_quotes % 2, 1, num_quotes));
             num_quotes += 1;
-            answers.push(book.send(GetCourses::default()));
+            next.push(book.send(GetCourses::default()));
         }
-        for asked in join_all(answers).await {
-            let answer = asked.expect("the book lives").expect("everything is fresh");
-            assert_eq!(answer.courses.len(), DIRECTIONS.len(), "{answer:?}");
-        }
+        // The book has these to do while the answers to those before them are looked at.
+        check_answers(std::mem::replace(&mut asked, next)).await;
     }
+    check_answers(asked).await;
     num_quotes as f64 / began_at.elapsed().as_secs_f64()
+}
+
+async fn check_answers(asked: Vec<Request<RateBook, GetCourses>>) {
+    for asked in join_all(asked).await {
+        let answer = asked.expect("the book lives").expect("everything is fresh");
+        assert_eq!(answer.courses.len(), DIRECTIONS.len(), "{answer:?}");
+    }
 }
 
 /// Quotes per second over one round that drives the book itself: what is left of the rounds above when messages,

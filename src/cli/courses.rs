@@ -153,6 +153,9 @@ fn problem(status: u16, body: &[u8]) -> Failure {
         text += &format!("; {name} is {status} ({})", one_line(&judged.reason));
     }
     match status {
+        _ if problem.reason.is_empty() => Failure::Unavailable(format!(
+            "what answers there ({status}) is no ratebook; name the service with `--url`"
+        )),
         400..500 => Failure::Usage(text + "; ask for something else"),
         _ => Failure::Unavailable(text + "; look at `/health`, and ask again"),
     }

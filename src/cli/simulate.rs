@@ -9,7 +9,7 @@ use super::failure::written;
 use super::{Failure, SimulateOptions};
 use crate::config::variable;
 use crate::exchange::EXCHANGES;
-use crate::simulator::{Simulator, SimulatorOptions};
+use crate::simulator::{Simulator, SimulatorError, SimulatorOptions};
 
 /// Runs the simulator until SIGTERM or SIGINT.
 ///
@@ -29,10 +29,11 @@ pub(super) fn run(options: SimulateOptions) -> Result<(), Failure> {
         let mut terminated = signal(SignalKind::terminate()).map_err(unheard)?;
         let mut interrupted = signal(SignalKind::interrupt()).map_err(unheard)?;
         let options = SimulatorOptions { listen, seed: prices.seed, speed: prices.speed, replay };
-        let simulator = Simulator::start(options).await.map_err(|error| {
-            Failure::Unavailable(format!(
+        let simulator = Simulator::start(options).await.map_err(|error| match error {
+            SimulatorError::Replay(_) => Failure::NoFile(format!("{error}; name another with `--replay`")),
+            _ => Failure::Unavailable(format!(
                 "the simulator cannot start: {error}; `--listen` chooses another address"
-            ))
+            )),
         })?;
         written(io::stdout().lock().write_all(welcome(simulator.address()).as_bytes()))?;
         tokio::select! {

@@ -12,8 +12,8 @@ use rust_decimal::Decimal;
 use serde::Serialize;
 use serde_json::value::RawValue;
 
-use super::{Access, Exchange, FrameError, Reading, Row, Scope, Signal, Source};
-use crate::market::{Quote, Refusal, number};
+use super::{Access, Exchange, FrameError, Kind, Reading, Row, Scope, Signal, Source};
+use crate::market::{Direction, Quote, Refusal, number};
 
 /// Longest line, or body, that is read. The largest real bodies (lists of instruments) have about 20 MB; without a
 /// limit, a file that is no recording could take all memory.
@@ -37,8 +37,13 @@ pub fn decode(
     output: &mut dyn Write,
 ) -> io::Result<()> {
     let access = Access { rest_url: row.rest_url.to_owned(), api_key: None };
-    let mut decoder =
-        Decoder { exchange: (row.make)(&access, scope), has_socket: !row.ws_url.is_empty(), check };
+    // A bank's table is always read as a whole, so what was not asked for is left out here.
+    let asked = match (&scope, row.kind) {
+        (Scope::Directions(directions), Kind::Fiat) => Some(directions.clone()),
+        _ => None,
+    };
+    let has_socket = !row.ws_url.is_empty();
+    let mut decoder = Decoder { exchange: (row.make)(&access, scope), asked, has_socket, check };
     let mut frame = Vec::new();
     if body {
         input.take(MAX_FRAME as u64 + 1).read_to_end(&mut frame)?;
@@ -111,6 +116,8 @@ struct RefusedLine {
 
 struct Decoder {
     exchange: Box<dyn Exchange>,
+    /// The directions of which quotes are wanted; `None` for all that are read.
+    asked: Option<Vec<Direction>>,
     has_socket: bool,
     check: fn(&Quote) -> Result<(), Refusal>,
 }
@@ -157,7 +164,15 @@ impl Decoder {
         }
         let mut quotes = Vec::new();
         for quote in reading.quotes {
-            match (self.check)(&quote) {
+            let is_asked = |asked: &Vec<Direction>| {
+                asked.contains(&quote.direction) || asked.contains(&quote.direction.inverse())
+            };
+            let expected = if self.asked.as_ref().is_none_or(is_asked) {
+                Ok(())
+            } else {
+                Err(Refusal::UnexpectedSymbol)
+            };
+            match expected.and_then(|()| (self.check)(&quote)) {
                 Ok(()) => quotes.push(QuoteLine::new(&quote)),
                 Err(refusal) => {
                     let symbol = self.exchange.symbol(quote.direction);

@@ -88,7 +88,8 @@ mod tests {
             ("critical", LevelFilter::Off, LevelFilter::Off),
             ("off", LevelFilter::Off, LevelFilter::Off),
         ] {
-            assert_eq!(ours(text), (others, vec![("ratebook".to_owned(), ratebook)]), "{text}");
+            let targets = vec![(SILENCED.to_owned(), LevelFilter::Off), ("ratebook".to_owned(), ratebook)];
+            assert_eq!(ours(text), (others, targets), "{text}");
         }
     }
 
@@ -96,6 +97,7 @@ mod tests {
     fn a_module_may_have_a_level_of_its_own() {
         let (_, targets) = ours("info, ratebook::exchange=debug,rustls=warn");
         let expected = [
+            (SILENCED, LevelFilter::Off),
             ("ratebook", LevelFilter::Info),
             ("ratebook::exchange", LevelFilter::Debug),
             ("rustls", LevelFilter::Warn),

@@ -27,14 +27,27 @@ impl Asset {
     pub const USD: Self = Self::constant("USD");
     /// Tether, on whatever network: exchanges keep one ledger and one book for it.
     pub const USDT: Self = Self::constant("USDT");
+    /// USD Coin.
+    pub const USDC: Self = Self::constant("USDC");
+    /// First Digital USD.
+    pub const FDUSD: Self = Self::constant("FDUSD");
     /// The Russian rouble.
     pub const RUB: Self = Self::constant("RUB");
     /// The euro.
     pub const EUR: Self = Self::constant("EUR");
+    /// The pound of the United Kingdom.
+    pub const GBP: Self = Self::constant("GBP");
+    /// The yuan of China.
+    pub const CNY: Self = Self::constant("CNY");
+    /// The tenge of Kazakhstan.
+    pub const KZT: Self = Self::constant("KZT");
     /// Bitcoin.
     pub const BTC: Self = Self::constant("BTC");
     /// Ether.
     pub const ETH: Self = Self::constant("ETH");
+
+    const USDT_ON_TRON: Self = Self::constant("USDTTRC");
+    const USDT_ON_ETHEREUM: Self = Self::constant("USDTERC");
 
     const fn constant(code: &str) -> Self {
         let code = code.as_bytes();
@@ -69,10 +82,8 @@ impl Asset {
     /// The asset that markets price. USDT on Tron (`USDTTRC`) and on Ethereum (`USDTERC`) have the one market
     /// price of `USDT`; every other asset is priced as itself.
     pub fn priced_as(self) -> Self {
-        match self.as_str() {
-            "USDTTRC" | "USDTERC" => Self::USDT,
-            _ => self,
-        }
+        let is_usdt = self == Self::USDT_ON_TRON || self == Self::USDT_ON_ETHEREUM;
+        if is_usdt { Self::USDT } else { self }
     }
 
     /// Whether it is money of a state (or the IMF's `XDR`), by ISO 4217.

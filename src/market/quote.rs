@@ -87,6 +87,10 @@ impl Quote {
 /// The exact middle of two prices; `None` where it would have to be rounded or overflows.
 fn middle(bid: Decimal, ask: Decimal) -> Option<Decimal> {
     let sum = bid.checked_add(ask)?;
+    // Where there is room for one digit more, the middle has it.
+    if let Ok(middle) = Decimal::try_from_i128_with_scale(sum.mantissa() * 5, sum.scale() + 1) {
+        return Some(middle);
+    }
     let middle = sum.checked_mul(Decimal::new(5, 1))?;
     (middle.checked_mul(Decimal::TWO)? == sum).then_some(middle)
 }

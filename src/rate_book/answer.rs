@@ -1,6 +1,6 @@
 //! What the book answers: courses over the best routes, from the exchange that may answer.
 
-use std::cell::OnceCell;
+use std::cell::{OnceCell, RefCell};
 use std::time::Duration;
 
 use rust_decimal::Decimal;
@@ -25,14 +25,10 @@ struct Offer {
     /// Age of the oldest of those; `None` if one could never have been answered since the start.
     stale_age: Option<Duration>,
     since: Since,
-    ages: Ages,
+    age: Age,
 }
 
 /// Ages of the oldest legs of each kind; `None` where there is no such leg.
-///
-/// What is told of an answer is the age of the exchange's own legs. Where there are none, that of USDT-USD, and of
-/// fixings only where there is nothing else: a fixing is not stale by being yesterday's, and `Ratebook-Legs` tells
-/// its age.
 #[derive(Debug, Clone, Copy, Default)]
 struct Ages {
     own: Option<Duration>,
@@ -40,17 +36,31 @@ struct Ages {
     fixing: Option<Duration>,
 }
 
-impl Ages {
+/// How old what is told is: a course by the exchange's own legs, where there are none by USDT-USD, and by fixings only
+/// where there is nothing else. An answer is as old as its oldest course, and a course of fixings alone counts only
+/// among its like: a fixing is not stale by being yesterday's, and `Ratebook-Legs` tells its age.
+#[derive(Debug, Clone, Copy, Default)]
+struct Age {
+    of_markets: Option<Duration>,
+    of_fixings: Option<Duration>,
+}
+
+impl From<Ages> for Age {
+    fn from(ages: Ages) -> Self {
+        let of_markets = ages.own.or(ages.usdt_usd);
+        Self { of_markets, of_fixings: ages.fixing.filter(|_| of_markets.is_none()) }
+    }
+}
+
+impl Age {
     fn told(&self) -> Duration {
-        self.own.or(self.usdt_usd).or(self.fixing).unwrap_or_default()
+        self.of_markets.or(self.of_fixings).unwrap_or_default()
     }
 
-    /// The older of each kind.
     fn max(self, other: Self) -> Self {
         Self {
-            own: self.own.max(other.own),
-            usdt_usd: self.usdt_usd.max(other.usdt_usd),
-            fixing: self.fixing.max(other.fixing),
+            of_markets: self.of_markets.max(other.of_markets),
+            of_fixings: self.of_fixings.max(other.of_fixings),
         }
     }
 }
@@ -62,19 +72,29 @@ struct Fresh {
     ages: Ages,
 }
 
-/// A reference leg, now.
-#[derive(Clone)]
-struct Reference {
+/// A leg, now.
+#[derive(Clone, Copy)]
+struct Priced {
     value: Decimal,
+    age: Duration,
     since: Since,
-    told: ReferenceLeg,
 }
 
-/// The state of the book at one moment, with the leg that nearly every course needs computed once.
+/// A reference leg, now.
+#[derive(Clone, Copy)]
+struct Reference {
+    priced: Priced,
+    source: Option<ExchangeName>,
+    held: bool,
+}
+
+/// The state of the book at one moment, with the legs that many courses share computed once.
 pub(super) struct Pricing<'a> {
     book: &'a Book,
     now: Moment,
     usdt_usd: OnceCell<Option<Reference>>,
+    fiats: RefCell<Vec<(Direction, Option<Reference>)>>,
+    alive: RefCell<Vec<(usize, Option<Since>)>>,
 }
 
 impl Book {
@@ -84,33 +104,34 @@ impl Book {
     /// When what is asked is not known, not supported by any single exchange, or not fresh enough now.
     pub fn courses(&self, request: &GetCourses, now: Moment) -> Result<Answer, CoursesError> {
         let may_answer = match request.exchanger {
-            None => self.priority.clone(),
+            None => self.priority.as_slice(),
             Some(name) => {
                 let at = self.index.get(&name).filter(|at| self.shelves[**at].enabled);
-                vec![*at.ok_or(CoursesError::UnknownExchanger(name))?]
+                std::slice::from_ref(at.ok_or(CoursesError::UnknownExchanger(name))?)
             }
         };
         let pricing = Pricing::new(self, now);
         if let Wanted::All(directions) = &request.wanted {
-            pricing.check_support(&may_answer, directions)?;
+            pricing.check_support(may_answer, directions)?;
         }
         let mut offers: Vec<Offer> = Vec::new();
         let mut candidates = Vec::new();
         for exchange in may_answer.iter().copied() {
             let Some(offer) = pricing.offer(exchange, &request.wanted) else { continue };
             let fresh_since = offer.stale.is_empty().then_some(offer.since);
-            let is_young = request.max_age.is_none_or(|max_age| offer.ages.told() <= max_age);
+            let is_young = request.max_age.is_none_or(|max_age| offer.age.told() <= max_age);
             let is_settled = fresh_since
                 .is_some_and(|it| selection::is_settled(it, now.monotonic, self.settings.fail_back_after));
+            if is_settled && is_young {
+                // Nobody before it is settled, so nobody behind it can take its place.
+                return Ok(offer.into_answer(self));
+            }
             candidates.push(Candidate { fresh_since: fresh_since.filter(|_| is_young) });
             offers.push(offer);
-            if is_settled && is_young {
-                break;
-            }
         }
         match selection::answering(&candidates, now.monotonic, self.settings.fail_back_after) {
             Some(at) => Ok(offers.swap_remove(at).into_answer(self)),
-            None => Err(pricing.refusal(&may_answer, &offers)),
+            None => Err(pricing.refusal(may_answer, &offers)),
         }
     }
 }
@@ -120,7 +141,7 @@ impl Offer {
         Answer {
             exchanger: book.shelves[self.exchange].name,
             courses: self.courses,
-            age: self.ages.told(),
+            age: self.age.told(),
             legs: self.legs,
             missing: self.missing,
             sequence: book.sequence(),
@@ -130,7 +151,7 @@ impl Offer {
 
 impl<'a> Pricing<'a> {
     pub(super) fn new(book: &'a Book, now: Moment) -> Self {
-        Self { book, now, usdt_usd: OnceCell::new() }
+        Self { book, now, usdt_usd: OnceCell::new(), fiats: RefCell::default(), alive: RefCell::default() }
     }
 
     /// Whether every currency is known, and one exchange supports all of the directions.
@@ -181,10 +202,21 @@ impl<'a> Pricing<'a> {
             stale: Vec::new(),
             stale_age: Some(Duration::ZERO),
             since: Since::Start,
-            ages: Ages::default(),
+            age: Age::default(),
         };
-        for &direction in directions {
-            let routes = self.book.routes(exchange, direction.priced_as());
+        let configured = match wanted {
+            Wanted::Configured => Some(self.book.configured_routes(exchange)),
+            Wanted::OfConfigured(_) | Wanted::All(_) => None,
+        };
+        for (at, &direction) in directions.iter().enumerate() {
+            let found;
+            let routes: &[Route] = match configured {
+                Some(routes) => &routes[at],
+                None => {
+                    found = self.book.routes(exchange, direction.priced_as());
+                    &found
+                }
+            };
             if routes.is_empty() {
                 if needs_all {
                     return None;
@@ -192,11 +224,11 @@ impl<'a> Pricing<'a> {
                 offer.missing.push(direction);
                 continue;
             }
-            match self.best(exchange, &routes, &mut offer.legs) {
+            match self.best(exchange, routes, &mut offer.legs) {
                 Some(fresh) => {
                     offer.courses.push(Course { direction, value: fresh.value });
                     offer.since = offer.since.max(fresh.since);
-                    offer.ages = offer.ages.max(fresh.ages);
+                    offer.age = offer.age.max(fresh.ages.into());
                 }
                 None => {
                     let age = routes.iter().filter_map(|route| self.last_age(exchange, route)).min();
@@ -213,66 +245,74 @@ impl<'a> Pricing<'a> {
     /// been, so that a change of route costs nobody its place.
     fn best(&self, exchange: usize, routes: &[Route], told: &mut Vec<ReferenceLeg>) -> Option<Fresh> {
         let walk = |route| self.walk(exchange, route);
-        let (at, (mut fresh, legs)) =
-            routes.iter().enumerate().find_map(|(at, route)| Some((at, walk(route)?)))?;
+        let (at, mut fresh) = routes.iter().enumerate().find_map(|(at, route)| Some((at, walk(route)?)))?;
         if fresh.since != Since::Start {
-            let others = routes[at + 1..].iter().filter_map(walk).map(|(other, _)| other.since);
+            let others = routes[at + 1..].iter().filter_map(walk).map(|other| other.since);
             fresh.since = others.fold(fresh.since, Since::min);
         }
-        for leg in legs.into_iter().flatten() {
-            if !told.iter().any(|it| it.direction == leg.direction) {
-                told.push(leg);
+        for leg in &routes[at].legs {
+            if let Some(direction) = told_as(leg)
+                && !told.iter().any(|it| it.direction == direction)
+                && let Some(Reference { priced, source, held }) = self.reference(leg)
+            {
+                told.push(ReferenceLeg { direction, source, age: priced.age, held });
             }
         }
         Some(fresh)
     }
 
     /// The value of a route; `None` if one of its legs is not fresh.
-    fn walk(&self, exchange: usize, route: &Route) -> Option<(Fresh, [Option<ReferenceLeg>; 3])> {
+    fn walk(&self, exchange: usize, route: &Route) -> Option<Fresh> {
         let mut fresh = Fresh { value: Decimal::ONE, since: Since::Start, ages: Ages::default() };
         let mut values = [Decimal::ONE; 3];
-        let mut told = [const { None }; 3];
         for (at, leg) in route.legs.iter().enumerate() {
-            let value = match leg {
-                Leg::Own(rate) => {
-                    let (value, age, since) = self.rate(&self.book.shelves[exchange], *rate)?;
-                    fresh.ages.own = fresh.ages.own.max(Some(age));
-                    fresh.since = fresh.since.max(since);
-                    value
-                }
-                reference => {
-                    let reference = self.reference(reference)?;
-                    let age = Some(reference.told.age);
-                    match leg {
-                        Leg::Fiat { .. } => fresh.ages.fixing = fresh.ages.fixing.max(age),
-                        _ => fresh.ages.usdt_usd = fresh.ages.usdt_usd.max(age),
-                    }
-                    fresh.since = fresh.since.max(reference.since);
-                    told[at] = Some(reference.told);
-                    reference.value
-                }
+            let (priced, oldest) = match leg {
+                Leg::Own(rate) => (self.rate(&self.book.shelves[exchange], *rate)?, &mut fresh.ages.own),
+                Leg::UsdtUsd { .. } => (self.reference(leg)?.priced, &mut fresh.ages.usdt_usd),
+                Leg::Fiat { .. } => (self.reference(leg)?.priced, &mut fresh.ages.fixing),
             };
-            *values.get_mut(at)? = value;
+            *oldest = (*oldest).max(Some(priced.age));
+            fresh.since = fresh.since.max(priced.since);
+            *values.get_mut(at)? = priced.value;
+        }
+        if fresh.ages.own.is_none() {
+            // Nobody lends its name to others' quotes alone while it has none of its own.
+            fresh.since = fresh.since.max(self.alive(exchange)?);
         }
         fresh.value = match route.legs.as_slice() {
             // An exchange's own middle is exact.
             [Leg::Own(Rate::Quote(Step { inverted: false, .. }))] => values[0],
             legs => cross::product(&mut values[..legs.len()])?,
         };
-        Some((fresh, told))
+        Some(fresh)
     }
 
-    /// Value, age and beginning of a rate out of one source; `None` if it is not fresh.
-    fn rate(&self, shelf: &Shelf, rate: Rate) -> Option<(Decimal, Duration, Since)> {
+    /// Since when an exchange has had anything fresh of its own; `None` if it has nothing.
+    fn alive(&self, exchange: usize) -> Option<Since> {
+        let mut alive = self.alive.borrow_mut();
+        if let Some((_, known)) = alive.iter().find(|(it, _)| *it == exchange) {
+            return *known;
+        }
+        let since = self.book.shelves[exchange].fresh_since(self.now);
+        alive.push((exchange, since));
+        since
+    }
+
+    /// A rate out of one source; `None` if it is not fresh.
+    fn rate(&self, shelf: &Shelf, rate: Rate) -> Option<Priced> {
         let step = |step: Step| {
             let kept = shelf.usable(step.slot, self.now)?;
-            Some((walked(kept, step)?, kept.age(self.now), kept.fresh_since))
+            Some(Priced { value: walked(kept, step)?, age: kept.age(self.now), since: kept.fresh_since })
         };
         match rate {
             Rate::Quote(it) => step(it),
             Rate::Table(there, on) => {
                 let (there, on) = (step(there)?, step(on)?);
-                Some((there.0.checked_mul(on.0)?, there.1.max(on.1), there.2.max(on.2)))
+                Some(Priced {
+                    value: there.value.checked_mul(on.value)?,
+                    age: there.age.max(on.age),
+                    since: there.since.max(on.since),
+                })
             }
         }
     }
@@ -281,33 +321,41 @@ impl<'a> Pricing<'a> {
         match leg {
             Leg::Own(_) => None,
             Leg::UsdtUsd { inverted } => {
-                let mut usdt_usd = self.usdt_usd.get_or_init(|| self.read_usdt_usd()).clone()?;
+                let mut usdt_usd = (*self.usdt_usd.get_or_init(|| self.read_usdt_usd()))?;
                 if *inverted {
-                    usdt_usd.value = Decimal::ONE.checked_div(usdt_usd.value)?;
+                    usdt_usd.priced.value = Decimal::ONE.checked_div(usdt_usd.priced.value)?;
                 }
                 Some(usdt_usd)
             }
-            Leg::Fiat { direction, sources } => sources.iter().find_map(|(at, rate)| {
-                let shelf = &self.book.shelves[*at];
-                let (value, age, _) = self.rate(shelf, *rate)?;
-                // Told in the one way round for both: the dollar first, else as it is walked.
-                let told = if direction.counter == Asset::USD { direction.inverse() } else { *direction };
-                let told = ReferenceLeg { direction: told, source: Some(shelf.name), age, held: false };
-                Some(Reference { value, since: Since::Start, told })
-            }),
+            Leg::Fiat { direction, sources } => {
+                let mut fiats = self.fiats.borrow_mut();
+                if let Some((_, known)) = fiats.iter().find(|(it, _)| it == direction) {
+                    return *known;
+                }
+                let fiat = self.read_fiat(sources);
+                fiats.push((*direction, fiat));
+                fiat
+            }
         }
     }
 
+    fn read_fiat(&self, sources: &[(usize, Rate)]) -> Option<Reference> {
+        sources.iter().find_map(|(at, rate)| {
+            let shelf = &self.book.shelves[*at];
+            let priced = Priced { since: Since::Start, ..self.rate(shelf, *rate)? };
+            Some(Reference { priced, source: Some(shelf.name), held: false })
+        })
+    }
+
     fn read_usdt_usd(&self) -> Option<Reference> {
-        let direction = Direction::new(Asset::USDT, Asset::USD);
         if self.book.settings.usdt_usd == UsdtUsdLeg::Peg {
-            let told = ReferenceLeg { direction, source: None, age: Duration::ZERO, held: false };
-            return Some(Reference { value: Decimal::ONE, since: Since::Start, told });
+            let priced = Priced { value: Decimal::ONE, age: Duration::ZERO, since: Since::Start };
+            return Some(Reference { priced, source: None, held: false });
         }
         let (at, kept, held) = self.book.usdt_usd(self.now)?;
-        let source = Some(self.book.shelves[at].name);
-        let told = ReferenceLeg { direction, source, age: kept.age(self.now), held };
-        Some(Reference { value: kept.value, since: self.book.usdt_usd_since, told })
+        let (age, since) = (kept.age(self.now), self.book.usdt_usd_since);
+        let priced = Priced { value: kept.value, age, since };
+        Some(Reference { priced, source: Some(self.book.shelves[at].name), held })
     }
 
     /// Age of what a route would give if nothing could go stale; `None` if one of its legs has never been there.
@@ -328,12 +376,12 @@ impl<'a> Pricing<'a> {
                 }
             }
         }
-        Some(ages.told())
+        Some(Age::from(ages).told())
     }
 
     /// Why nobody could answer.
     fn refusal(&self, may_answer: &[usize], offers: &[Offer]) -> CoursesError {
-        if let Some(age) = offers.iter().filter(|it| it.stale.is_empty()).map(|it| it.ages.told()).min() {
+        if let Some(age) = offers.iter().filter(|it| it.stale.is_empty()).map(|it| it.age.told()).min() {
             return CoursesError::TooOld { age };
         }
         let judgements: Vec<Judgement> = match offers {
@@ -369,6 +417,17 @@ impl<'a> Pricing<'a> {
             }
         }
         !offer.courses.is_empty()
+    }
+}
+
+/// By which direction a reference leg is told, the same for both ways of walking it: the dollar first, but USDT
+/// before it; else as it is walked. `None` for a leg of the exchange itself.
+fn told_as(leg: &Leg) -> Option<Direction> {
+    match leg {
+        Leg::Own(_) => None,
+        Leg::UsdtUsd { .. } => Some(Direction::new(Asset::USDT, Asset::USD)),
+        Leg::Fiat { direction, .. } if direction.counter == Asset::USD => Some(direction.inverse()),
+        Leg::Fiat { direction, .. } => Some(*direction),
     }
 }
 

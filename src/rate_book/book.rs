@@ -1,6 +1,6 @@
 //! The pure state machine: what happened and when goes in, what changed comes out. No clock, no actor, no log.
 
-use std::cell::RefCell;
+use std::cell::{OnceCell, RefCell};
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 use std::time::Duration;
@@ -113,13 +113,16 @@ type RememberedRoutes = HashMap<(usize, Direction), Arc<[Route]>, foldhash::fast
 pub struct Book {
     pub(super) settings: BookSettings,
     pub(super) shelves: Vec<Shelf>,
-    pub(super) index: HashMap<ExchangeName, usize>,
+    pub(super) index: HashMap<ExchangeName, usize, foldhash::fast::RandomState>,
     /// Who may answer, as indexes into `shelves`.
     pub(super) priority: Vec<usize>,
     fiat_sources: Vec<usize>,
     usdt_sources: Vec<usize>,
     known: HashSet<Asset>,
     routes: RefCell<RememberedRoutes>,
+    /// Of each exchange the routes of the configured directions, in their order, because nearly every question needs
+    /// them all.
+    configured_routes: Vec<OnceCell<Vec<Arc<[Route]>>>>,
     started_at: Moment,
     last: Moment,
     /// Live quotes received at or before this are not even held: the clocks jumped since.
@@ -136,7 +139,8 @@ impl Book {
     pub fn new(settings: BookSettings, now: Moment) -> Self {
         let shelf = |it: &ListedExchange| Shelf::new(it.name, it.enabled, it.stale_after);
         let shelves: Vec<Shelf> = settings.exchanges.iter().map(shelf).collect();
-        let index: HashMap<_, _> = shelves.iter().enumerate().map(|(at, shelf)| (shelf.name, at)).collect();
+        let index: HashMap<_, _, _> =
+            shelves.iter().enumerate().map(|(at, shelf)| (shelf.name, at)).collect();
         let enabled = |names: &[ExchangeName]| -> Vec<usize> {
             let known = names.iter().filter_map(|name| index.get(name).copied());
             known.filter(|at| shelves[*at].enabled).collect()
@@ -145,6 +149,7 @@ impl Book {
             priority: enabled(&settings.priority),
             fiat_sources: enabled(&settings.fiat_priority),
             usdt_sources: enabled(&settings.reference_priority),
+            configured_routes: vec![OnceCell::new(); shelves.len()],
             settings,
             shelves,
             index,
@@ -240,6 +245,12 @@ impl Book {
         routes
     }
 
+    /// The routes of an exchange for every configured direction, in their order.
+    pub(super) fn configured_routes(&self, exchange: usize) -> &[Arc<[Route]>] {
+        let routes = |direction: &Direction| self.routes(exchange, direction.priced_as());
+        self.configured_routes[exchange].get_or_init(|| self.settings.directions.iter().map(routes).collect())
+    }
+
     /// The quote that gives USDT-USD now, with its source: of the first fresh source, else the youngest one that may
     /// be held. The flag says that it is held.
     pub(super) fn usdt_usd(&self, now: Moment) -> Option<(usize, &Kept, bool)> {
@@ -266,28 +277,26 @@ impl Book {
     fn take_quotes(&mut self, report: ReportQuotes, now: Moment) {
         let Some(at) = self.current(report.exchange, report.epoch, now) else {
             if let Some(at) = self.index.get(&report.exchange) {
-                report.quotes.iter().for_each(|_| self.shelves[*at].count_refusal(Refusal::OldEpoch));
+                report.quotes.iter().for_each(|_| self.shelves[*at].count_refusal(Refusal::OldEpoch, now));
             }
             return;
         };
         for refusal in report.refused {
-            self.shelves[at].count_refusal(refusal);
+            self.shelves[at].count_refusal(refusal, report.received_at);
         }
         let received_at = report.received_at;
-        let had_usdt_usd = self.usdt_usd(received_at).is_some();
-        let (mut brings_usdt_usd, mut is_changed) = (false, false);
+        let mut is_changed = false;
         for quote in report.quotes {
-            let is_usdt_usd = quote.direction == USDT_USD;
+            let ends_gap = quote.direction == USDT_USD && self.usdt_usd(received_at).is_none();
             match self.take_quote(at, quote, received_at) {
                 Ok(()) => {
                     is_changed = true;
-                    brings_usdt_usd |= is_usdt_usd;
+                    if ends_gap {
+                        self.usdt_usd_since = self.since(received_at);
+                    }
                 }
-                Err(refusal) => self.shelves[at].count_refusal(refusal),
+                Err(refusal) => self.shelves[at].count_refusal(refusal, received_at),
             }
-        }
-        if brings_usdt_usd && !had_usdt_usd {
-            self.usdt_usd_since = self.since(received_at);
         }
         if is_changed {
             self.bump(now);
@@ -313,8 +322,7 @@ impl Book {
         if let Some(previous) = previous {
             gates::check_order(&quote, &previous.quote)?;
         }
-        gates::check_book(&quote)?;
-        let value = quote.value().ok_or(Refusal::Syntax)?;
+        let value = gates::check_book(&quote)?;
 
         let is_first = slot.is_none_or(|slot| shelf.kept(slot).is_none());
         let fresh_since = match previous {
@@ -325,15 +333,20 @@ impl Book {
         // A body without a number confirms the frame that had one.
         let sequence = quote.sequence.or(previous.and_then(|previous| previous.quote.sequence));
         let kept = Kept { quote: Quote { sequence, ..quote }, value, received_at, fresh_since };
-        self.keep(at, kept, received_at);
+        let slot = slot.unwrap_or_else(|| self.list(at, kept.quote.direction));
+        self.keep(at, slot, kept);
         Ok(())
     }
 
-    fn keep(&mut self, at: usize, kept: Kept, received_at: Moment) {
-        let (slot, is_new) = self.shelves[at].list(kept.quote.direction);
-        if is_new {
-            self.listing_changed();
-        }
+    /// The slot of a direction that was not listed.
+    fn list(&mut self, at: usize, direction: Direction) -> usize {
+        let slot = self.shelves[at].list(direction);
+        self.listing_changed();
+        slot
+    }
+
+    fn keep(&mut self, at: usize, slot: usize, kept: Kept) {
+        let received_at = kept.received_at;
         let shelf = &mut self.shelves[at];
         shelf.counters.quotes = shelf.counters.quotes.saturating_add(1);
         if kept.quote.quoted_at.is_some() {
@@ -366,6 +379,7 @@ impl Book {
 
     fn listing_changed(&mut self) {
         self.routes.get_mut().clear();
+        self.configured_routes.fill(OnceCell::new());
         let enabled = self.shelves.iter().filter(|shelf| shelf.enabled);
         let listed = enabled.flat_map(|shelf| shelf.listing().map(|(_, direction)| direction));
         self.known = listed.flat_map(|direction| [direction.base, direction.counter]).collect();

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use rust_decimal::Decimal;
 
-use crate::market::{Direction, Moment, Quote, Refusal, Validity};
+use crate::market::{Asset, Direction, Moment, Quote, Refusal, Validity};
 
 /// How far ahead of our clock an exchange's clock may be. Recordings show exchanges 1.3 s ahead of a machine that
 /// was synchronised by NTP; a time stamp in wrong units is off by years.
@@ -23,14 +23,26 @@ const MAX_PRICE: Decimal = Decimal::from_parts(1_410_065_408, 2, 0, false, 0);
 /// a wider one says that its market has stopped.
 const MAX_SPREAD: Decimal = Decimal::from_parts(5, 0, 0, false, 2);
 
-/// Limits in dollars (or a coin that stands for one) for what is priced most. Two orders of magnitude around the
-/// prices of the last years, so that a real crash or rally passes and a slip of three digits does not.
-const DOLLAR_LIMITS: &[(&str, Decimal, Decimal)] = &[
-    ("BTC", Decimal::from_parts(500, 0, 0, false, 0), Decimal::from_parts(10_000_000, 0, 0, false, 0)),
-    ("ETH", Decimal::from_parts(10, 0, 0, false, 0), Decimal::from_parts(500_000, 0, 0, false, 0)),
-    ("USDT", Decimal::from_parts(1, 0, 0, false, 1), Decimal::from_parts(10, 0, 0, false, 0)),
-    ("USDC", Decimal::from_parts(1, 0, 0, false, 1), Decimal::from_parts(10, 0, 0, false, 0)),
+/// What one unit of a known asset may be worth in dollars. Wide enough for a real crash or rally, and narrow enough
+/// that a slip of three digits is refused in every pair of them: a bitcoin in roubles is checked by both rows.
+const WORTH: &[(Asset, Decimal, Decimal)] = &[
+    (Asset::USD, dollars(1, 0), dollars(1, 0)),
+    (Asset::USDT, dollars(2, 1), dollars(5, 0)),
+    (Asset::USDC, dollars(2, 1), dollars(5, 0)),
+    (Asset::FDUSD, dollars(2, 1), dollars(5, 0)),
+    (Asset::BTC, dollars(500, 0), dollars(2_000_000, 0)),
+    (Asset::ETH, dollars(20, 0), dollars(100_000, 0)),
+    (Asset::RUB, dollars(4, 3), dollars(50, 3)),
+    (Asset::EUR, dollars(4, 1), dollars(3, 0)),
+    (Asset::GBP, dollars(5, 1), dollars(4, 0)),
+    (Asset::CNY, dollars(5, 2), dollars(4, 1)),
+    (Asset::KZT, dollars(7, 4), dollars(6, 3)),
 ];
+
+/// `mantissa` divided by ten to the `scale`, in dollars.
+const fn dollars(mantissa: u32, scale: u32) -> Decimal {
+    Decimal::from_parts(mantissa, 0, 0, false, scale)
+}
 
 /// The gates that need neither state nor time: on the numbers by themselves, and on bid and ask together;
 /// `syntax` for a quote without any price or with more digits than its middle can keep.
@@ -39,7 +51,7 @@ const DOLLAR_LIMITS: &[(&str, Decimal, Decimal)] = &[
 /// The first gate that the quote fails.
 pub fn check_form(quote: &Quote) -> Result<(), Refusal> {
     check_size(quote)?;
-    check_book(quote)
+    check_book(quote).map(drop)
 }
 
 /// The gates on the numbers by themselves, which stand before those on time.
@@ -51,7 +63,7 @@ pub(super) fn check_size(quote: &Quote) -> Result<(), Refusal> {
     }
     let (min, max) = limits(quote.direction);
     for price in prices {
-        if *price <= Decimal::ZERO {
+        if price.is_zero() || price.is_sign_negative() {
             return Err(Refusal::NonPositive);
         }
         if *price < min || *price > max {
@@ -61,11 +73,11 @@ pub(super) fn check_size(quote: &Quote) -> Result<(), Refusal> {
     Ok(())
 }
 
-/// The gates on bid and ask together, which stand last.
-pub(super) fn check_book(quote: &Quote) -> Result<(), Refusal> {
+/// The gates on bid and ask together, which stand last. Gives the value of a quote that has passed them.
+pub(super) fn check_book(quote: &Quote) -> Result<Decimal, Refusal> {
     let (bid, ask) = match (quote.bid, quote.ask) {
         (Some(bid), Some(ask)) => (bid, ask),
-        (None, None) => return Ok(()),
+        (None, None) => return quote.last.ok_or(Refusal::Syntax),
         _ => return Err(Refusal::OneSided),
     };
     if bid >= ask {
@@ -74,7 +86,7 @@ pub(super) fn check_book(quote: &Quote) -> Result<(), Refusal> {
     let middle = quote.value().ok_or(Refusal::Syntax)?;
     let widest = middle.checked_mul(MAX_SPREAD).ok_or(Refusal::Syntax)?;
     let spread = ask.checked_sub(bid).ok_or(Refusal::Syntax)?;
-    if spread > widest { Err(Refusal::WideSpread) } else { Ok(()) }
+    if spread > widest { Err(Refusal::WideSpread) } else { Ok(middle) }
 }
 
 /// The gates on the exchange's own time: a quote may neither be older than its limit when it arrives, nor come
@@ -115,11 +127,15 @@ pub(super) fn check_order(quote: &Quote, previous: &Quote) -> Result<(), Refusal
 }
 
 fn limits(direction: Direction) -> (Decimal, Decimal) {
-    let in_dollars = matches!(direction.counter.as_str(), "USD" | "USDT" | "USDC" | "FDUSD");
-    DOLLAR_LIMITS
-        .iter()
-        .find(|(base, ..)| in_dollars && direction.base.as_str() == *base)
-        .map_or((MIN_PRICE, MAX_PRICE), |(_, min, max)| (*min, *max))
+    let worth = |asset: Asset| WORTH.iter().find(|(it, ..)| *it == asset);
+    let (Some((_, least, most)), Some((_, counter_least, counter_most))) =
+        (worth(direction.base), worth(direction.counter))
+    else {
+        return (MIN_PRICE, MAX_PRICE);
+    };
+    let min = least.checked_div(*counter_most).unwrap_or(MIN_PRICE);
+    let max = most.checked_div(*counter_least).unwrap_or(MAX_PRICE);
+    (min, max)
 }
 
 #[cfg(test)]
@@ -153,6 +169,14 @@ mod tests {
         check("BTC-USDT", "64000000", "64000001", Err(Refusal::Magnitude));
         check("BTC-USDT", "64", "64.01", Err(Refusal::Magnitude));
         check("USDT-USD", "1000", "1000.1", Err(Refusal::Magnitude));
+        check("BTC-RUB", "5110000", "5110001", Ok(()));
+        check("BTC-RUB", "5110000000", "5110000001", Err(Refusal::Magnitude));
+        check("BTC-RUB", "5110", "5111", Err(Refusal::Magnitude));
+        check("USDT-RUB", "79973.9", "79974", Err(Refusal::Magnitude));
+        check("USD-RUB", "79.8", "79.9", Ok(()));
+        check("USD-RUB", "79834.8", "79834.9", Err(Refusal::Magnitude));
+        check("USD-RUB", "0.0798", "0.0799", Err(Refusal::Magnitude));
+        check("ETH-BTC", "0.04", "0.0401", Ok(()));
         check("SHIB-USDT", "0.00000842", "0.00000843", Ok(()));
         check("SHIB-USDT", "0.00000000001", "0.000000000011", Err(Refusal::Magnitude));
         check("BTC-VND", "1600000000", "1600000001", Ok(()));

@@ -64,6 +64,8 @@ pub(super) struct Counters {
     /// When a quote with the exchange's own time was last accepted, and last refused as from the future.
     pub(super) stamped_at: Option<Duration>,
     pub(super) future_at: Option<Duration>,
+    /// The last refusal, and when the quote came.
+    pub(super) last_refusal: Option<(Refusal, Moment)>,
 }
 
 impl Kept {
@@ -112,14 +114,14 @@ impl Shelf {
         self.slots.iter().enumerate().filter(|(_, slot)| slot.listed).map(|(at, slot)| (at, slot.direction))
     }
 
-    /// The slot of `direction`, listed from now on, and whether it was not before.
-    pub(super) fn list(&mut self, direction: Direction) -> (usize, bool) {
+    /// The slot of `direction`, listed from now on.
+    pub(super) fn list(&mut self, direction: Direction) -> usize {
         let at = *self.by_direction.entry(direction).or_insert_with(|| {
             self.slots.push(Slot { direction, listed: false, kept: None, waiting: None });
             self.slots.len() - 1
         });
-        let is_new = !std::mem::replace(&mut self.slots[at].listed, true);
-        (at, is_new)
+        self.slots[at].listed = true;
+        at
     }
 
     /// Replaces the listing. The quotes of what is no longer in it are forgotten. Says whether it changed.
@@ -179,7 +181,8 @@ impl Shelf {
         }
     }
 
-    pub(super) fn count_refusal(&mut self, refusal: Refusal) {
+    pub(super) fn count_refusal(&mut self, refusal: Refusal, received_at: Moment) {
+        self.counters.last_refusal = Some((refusal, received_at));
         let at = Refusal::ALL.iter().position(|reason| *reason == refusal).unwrap_or_default();
         self.counters.refused[at] = self.counters.refused[at].saturating_add(1);
     }
@@ -189,6 +192,12 @@ impl Shelf {
         self.counters.quotes > 0
     }
 
+    /// Since when it has had any fresh quote without a gap; `None` if it has none now.
+    pub(super) fn fresh_since(&self, now: Moment) -> Option<Since> {
+        let usable = self.listing().filter_map(|(at, _)| self.usable(at, now));
+        usable.map(|kept| kept.fresh_since).min()
+    }
+
     pub(super) fn status(&self, now: Moment) -> Status {
         if !self.enabled {
             return Status::Disabled;
@@ -196,7 +205,7 @@ impl Shelf {
         if self.quarantine.is_some() {
             return Status::Quarantined;
         }
-        if self.listing().any(|(at, _)| self.usable(at, now).is_some()) {
+        if self.fresh_since(now).is_some() {
             return Status::Fresh;
         }
         match &self.link {
@@ -215,6 +224,12 @@ impl Shelf {
             _ if !self.enabled => "switched off".to_owned(),
             None => "not connected yet".to_owned(),
             Some(Link::Down(failure) | Link::PollFailed(failure)) => failure.detail.clone(),
+            Some(Link::Up(_))
+                if let Some((refusal, at)) = self.counters.last_refusal
+                    && self.newest_age(now).is_none_or(|age| now.since(at) < age) =>
+            {
+                format!("connected, and its quotes are refused ({refusal})")
+            }
             Some(Link::Up(_)) => match self.newest_age(now) {
                 None => "connected, no quote yet".to_owned(),
                 Some(age) if age > self.stale_after => {
@@ -246,7 +261,10 @@ impl Shelf {
             refused: refused.filter(|(_, count)| *count > 0).collect(),
             restarts: self.counters.restarts,
             reconnects: self.counters.reconnects,
-            last_error: self.counters.last_error.clone(),
+            last_error: match self.status(now) {
+                Status::Stale => Some(self.why_not_fresh(now)),
+                _ => self.counters.last_error.clone(),
+            },
             banned_until: banned_until.filter(|until| *until > now.wall),
             unsupported: self.unsupported.clone(),
         }

@@ -319,6 +319,36 @@ fn a_lost_connection_is_felt_at_once_however_young_the_data() {
 }
 
 #[test]
+fn an_exchange_that_is_down_does_not_lend_its_name_to_others_quotes() {
+    let mut scene = Scene::usual();
+    scene.live(20, &[COINGECKO, BINANCE]);
+    scene.down(BINANCE);
+    for it in ["USDTTRC-USD", "USDTTRC-RUB", "USD-RUB"] {
+        assert_eq!(scene.ask(Wanted::All(vec![direction(it)])).unwrap().exchanger, COINGECKO, "{it}");
+        assert!(scene.course_of(BINANCE, it).is_err(), "{it}");
+    }
+    scene.link(BINANCE, Link::Up(Transport::WebSocket));
+    scene.live(10, &[COINGECKO, BINANCE]);
+    let usdt = Wanted::All(vec![direction("USDTTRC-USD")]);
+    assert_eq!(scene.ask(usdt.clone()).unwrap().exchanger, COINGECKO, "it waits for its place there too");
+    scene.live(10, &[COINGECKO, BINANCE]);
+    assert_eq!(scene.ask(usdt).unwrap().exchanger, BINANCE);
+}
+
+#[test]
+fn an_exchange_whose_quotes_are_refused_says_so() {
+    let mut scene = Scene::usual();
+    scene.wait(6_000);
+    scene.quote(BINANCE, "BTC-USDT", "0", "0");
+    let Err(CoursesError::Stale(judgements)) =
+        scene.book.courses(&GetCourses { exchanger: Some(BINANCE), ..GetCourses::default() }, scene.now)
+    else {
+        panic!("not stale")
+    };
+    assert_eq!(judgements[0].reason, "connected, and its quotes are refused (non_positive)");
+}
+
+#[test]
 fn a_failed_poll_of_a_source_without_a_socket_leaves_its_quotes_to_age() {
     let mut scene = Scene::usual();
     scene.down(BINANCE);
@@ -412,7 +442,7 @@ fn all_gone_is_stale_while_connected_and_down_without_connections() {
     assert_eq!(judgements.len(), 3);
     assert_eq!(judgements[0].age, Some(ms(181_000)));
     assert_eq!(judgements[0].reason, "connection refused");
-    assert_eq!(judgements[0].missing.len(), 4, "{:?}", judgements[0].missing);
+    assert_eq!(judgements[0].missing.len(), 8, "what is down gives nothing, others' quotes neither");
 }
 
 #[test]
@@ -462,7 +492,13 @@ fn age_counts_own_legs_and_the_reference_legs_where_there_are_none() {
     assert_eq!(scene.ask(Wanted::All(vec![direction("BTC-RUB")])).unwrap().age, ms(0));
     assert_eq!(scene.ask(Wanted::All(vec![direction("USDT-USD")])).unwrap().age, ms(3_000));
     assert_eq!(scene.ask(Wanted::All(vec![direction("USDT-RUB")])).unwrap().age, ms(3_000));
-    assert_eq!(scene.ask(Wanted::Configured).unwrap().age, ms(0), "one exchange's own quotes are told of");
+    assert_eq!(
+        scene.ask(Wanted::Configured).unwrap().age,
+        ms(3_000),
+        "its USDT-USD is older than its own quotes"
+    );
+    let with_a_fixing = Wanted::All(vec![direction("BTC-USD"), direction("USD-RUB")]);
+    assert_eq!(scene.ask(with_a_fixing).unwrap().age, ms(0));
     let since_midnight_in_moscow = ms(15 * 3_600_000 + 3_000);
     assert_eq!(scene.ask(Wanted::All(vec![direction("USD-RUB")])).unwrap().age, since_midnight_in_moscow);
 }

@@ -20,12 +20,10 @@ use crate::market::Moment;
 
 mod event;
 mod incarnation;
-mod panic_hook;
 mod restart_policy;
 
 pub use event::{ChildEvent, ChildEventKind, Occasion, Why};
 pub use incarnation::{Incarnation, Lifeline, Progress};
-pub use panic_hook::install_panic_hook;
 pub use restart_policy::RestartPolicy;
 
 use incarnation::LifelineCut;

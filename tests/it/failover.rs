@@ -17,8 +17,8 @@ use tokio::time::{Instant, sleep};
 use crate::support::{Answer, World};
 
 /// Worlds at once, each a simulator and a service of its own, and rounds in each: a hundred trials together.
-const WORLDS: u64 = 2;
-const ROUNDS: usize = 1;
+const WORLDS: u64 = 20;
+const ROUNDS: usize = 5;
 
 /// What the trials scale down. The tolerances below are not scaled.
 const STALE_AFTER: Duration = Duration::from_secs(1);
