@@ -1,7 +1,6 @@
 //! Panics where an exchange or the hub can have them: they are healed, and nobody else notices.
 //!
-//! Each trial is a process of its own, so that its delay before the restart is that of a first failure: delays double
-//! with every restart within a minute, on purpose. `FAILPOINTS` tells the program where to break.
+//! Four processes have five panics each. `FAILPOINTS` tells the program where to break.
 
 use std::collections::HashMap;
 use std::fs;
@@ -17,10 +16,7 @@ use tokio::time::{Instant, sleep};
 use crate::support::PATIENCE;
 use crate::support::program::{Running, ratebook};
 
-/// Trials of each kind of panic.
-const TRIALS: usize = 5;
-
-/// From a panic to the next fresh quote: at most a second's delay, a start, and one poll.
+/// From a panic to the next fresh quote: at most two seconds' delay, a start, and one poll.
 const HEALED_WITHIN: Duration = Duration::from_secs(5);
 
 /// How long the others are watched after the broken exchange is back.
@@ -110,50 +106,46 @@ impl Look {
         self.number("binance", "quotes_total").unwrap()
     }
 
-    /// Whether the exchange of the trials has had its panic, as far as this look tells.
-    fn shows_panic(&self) -> bool {
-        self.restarts() > 0 || self.exchanges["binance"]["last_error"] == "panicked"
+    /// Whether the exchange of the trials has had a panic since `earlier`, as far as this look tells.
+    fn shows_panic_since(&self, earlier: &Look) -> bool {
+        self.restarts() > earlier.restarts() || !self.is_fresh("binance")
     }
 }
 
-/// Where the exchange breaks, and how.
+/// Where the exchange of one process breaks, and how.
 #[derive(Clone, Copy)]
-struct Trial {
+struct Kind {
     name: &'static str,
-    fail_points: &'static str,
-    num_panics: u64,
+    /// How many panics there are before the exchange is back, time and again.
+    panics: &'static [u64],
     /// Whether the test has to give the exchange a reason to pass the fail point.
     needs_lost_socket: bool,
 }
 
 /// Frames, and looks at the clock, come some 20 times a second. Futures are spawned three times at a start (poll,
-/// instruments, dial) and then not before a socket is lost. An actor that is started anew was broken by its timer.
-const KINDS: [Trial; 4] = [
-    Trial {
-        name: "reading a frame",
-        fail_points: "exchange::frame(binance)=100*off->1*panic",
-        num_panics: 1,
-        needs_lost_socket: false,
-    },
-    Trial {
-        name: "timer",
-        fail_points: "exchange::timer(binance)=100*off->1*panic",
-        num_panics: 1,
-        needs_lost_socket: false,
-    },
-    Trial {
-        name: "spawned future",
-        fail_points: "exchange::spawned(binance)=3*off->1*panic",
-        num_panics: 1,
-        needs_lost_socket: true,
-    },
-    Trial {
-        name: "timer, then started",
-        fail_points: "exchange::timer(binance)=100*off->1*panic;exchange::started(binance)=1*off->1*panic",
-        num_panics: 2,
-        needs_lost_socket: false,
-    },
+/// instruments, dial) and then not before a socket is lost. An actor that breaks as it starts was broken by its timer.
+const KINDS: [Kind; 4] = [
+    Kind { name: "reading a frame", panics: &[1; 5], needs_lost_socket: false },
+    Kind { name: "timer", panics: &[1; 5], needs_lost_socket: false },
+    Kind { name: "spawned future", panics: &[1; 5], needs_lost_socket: true },
+    Kind { name: "timer, then started", panics: &[2, 2, 1], needs_lost_socket: false },
 ];
+
+impl Kind {
+    fn fail_points(&self) -> String {
+        let again = |step: &str, times: usize| vec![step; times].join("->");
+        match self.name {
+            "reading a frame" => format!("exchange::frame(binance)={}", again("60*off->1*panic", 5)),
+            "timer" => format!("exchange::timer(binance)={}", again("60*off->1*panic", 5)),
+            "spawned future" => format!("exchange::spawned(binance)={}", again("3*off->1*panic", 5)),
+            _ => format!(
+                "exchange::timer(binance)={};exchange::started(binance)={}",
+                again("60*off->1*panic", 3),
+                again("1*off->1*panic", 2)
+            ),
+        }
+    }
+}
 
 /// A demo under watch.
 struct Watch {
@@ -226,31 +218,40 @@ async fn look(demo: &Demo, service: &str) -> Look {
     Look { asked_at, answered_at: Instant::now(), exchanges }
 }
 
-/// Time from the last look that showed no panic to the first fresh quote after it.
-async fn healing(trial: Trial) -> Duration {
-    let mut watch = Watch::start(trial.fail_points).await;
+/// For each recovery of one process the time from the last look that showed no panic to the first fresh quote after it.
+async fn recoveries(kind: Kind) -> Vec<Duration> {
+    let mut watch = Watch::start(&kind.fail_points()).await;
     let simulator = watch.demo.address("the exchanges are at http://").await;
-    let listening = |look: &Look| look.exchanges["binance"]["transport"] == "websocket" || look.shows_panic();
-    watch.look_until("no socket", listening).await;
-    if trial.needs_lost_socket {
+    let mut measured = Vec::new();
+    for num_panics in kind.panics {
+        measured.push(recovery(&mut watch, &simulator, kind, *num_panics).await);
+    }
+    measured
+}
+
+async fn recovery(watch: &mut Watch, simulator: &str, kind: Kind, num_panics: u64) -> Duration {
+    let before = watch.last.clone();
+    if kind.needs_lost_socket {
+        let listening = |look: &Look| look.exchanges["binance"]["transport"] == "websocket";
+        watch.look_until("no socket", listening).await;
         let url = format!("{simulator}/control/binance/faults");
         let answer = watch.demo.client.post(url).send_json(&json!({"kind": "close"})).await.unwrap();
         assert_eq!(answer.status(), StatusCode::OK);
     }
     let mut well = watch.last.clone();
-    assert!(!well.shows_panic(), "{}: it broke before it was watched: {}", trial.name, watch.demo.log());
     let deadline = Instant::now() + PATIENCE;
     let broken = loop {
         let look = watch.look().await;
-        if look.shows_panic() {
+        if look.shows_panic_since(&before) {
             break look;
         }
-        assert!(Instant::now() < deadline, "{}: no panic: {}", trial.name, watch.demo.log());
+        assert!(Instant::now() < deadline, "{}: no panic: {}", kind.name, watch.demo.log());
         well = look;
     };
+    let restarts = before.restarts() + num_panics;
     let healed = watch
-        .look_until(trial.name, |look| {
-            let is_new = look.restarts() == trial.num_panics && look.quotes() > broken.quotes();
+        .look_until(kind.name, |look| {
+            let is_new = look.restarts() == restarts && look.quotes() > broken.quotes();
             let is_young = look.number("binance", "last_quote_age_ms").is_some_and(|age| age < 1_000);
             is_new && is_young && look.is_fresh("binance")
         })
@@ -260,7 +261,7 @@ async fn healing(trial: Trial) -> Duration {
         watch.look().await;
     }
     watch.look_until("quotes do not flow", |look| look.quotes() > healed.quotes()).await;
-    assert_eq!(watch.last.restarts(), trial.num_panics, "{}: {}", trial.name, watch.demo.log());
+    assert_eq!(watch.last.restarts(), restarts, "{}: {}", kind.name, watch.demo.log());
     healed.answered_at - well.asked_at
 }
 
@@ -276,24 +277,17 @@ fn check(what: &str, mut measured: Vec<Duration>) {
 
 #[test]
 fn an_exchange_that_panics_delivers_again_within_5_seconds_and_the_others_do_not_notice() {
-    let trials = |trial: Trial| {
-        actix::System::new().block_on(async {
-            let mut measured = Vec::new();
-            for _ in 0..TRIALS {
-                measured.push(healing(trial).await);
-            }
-            measured
-        })
-    };
-    let kinds: Vec<_> =
-        KINDS.into_iter().map(|trial| (trial.name, thread::spawn(move || trials(trial)))).collect();
+    let run = |kind: Kind| actix::System::new().block_on(recoveries(kind));
+    let kinds: Vec<_> = KINDS.into_iter().map(|kind| (kind, thread::spawn(move || run(kind)))).collect();
     let mut all = Vec::new();
-    for (name, kind) in kinds {
-        let measured = kind.join().unwrap();
-        println!("{name}: {measured:?}");
+    let mut num_panics = 0;
+    for (kind, process) in kinds {
+        let measured = process.join().unwrap();
+        println!("{}: {measured:?}", kind.name);
+        num_panics += kind.panics.iter().sum::<u64>();
         all.extend(measured);
     }
-    assert_eq!(all.len(), 20);
+    assert_eq!(num_panics, 20);
     check("an exchange panics, fresh quotes", all);
 }
 
