@@ -11,6 +11,7 @@ mod failover;
 mod fixtures;
 mod http;
 mod layout;
+mod manners;
 mod panics;
 mod recordings;
 mod replay;

@@ -216,8 +216,12 @@ impl ExchangeActor {
         let answer = answered?;
         self.mind_budget(&answer, now);
         if !answer.is_success() {
-            self.obey_status(answer.status, answer.retry_after, now);
+            let is_obeyed = self.obey_status(answer.status, answer.retry_after, now);
             let mut reading = self.exchange.read_failure(request, answer.status, &answer.body);
+            if is_obeyed {
+                // The body says the same without saying for how long.
+                reading.signals.retain(|signal| !matches!(signal, Signal::RateLimited { .. }));
+            }
             self.take_signals(&reading.signals, None, now, ctx);
             self.report_quotes(Transport::Rest, now, Vec::new(), refusals(&mut reading));
             return Err(Trouble::status(answer.status));
@@ -247,15 +251,17 @@ impl ExchangeActor {
         }
     }
 
-    /// Stays away if the status asks for it.
-    pub(super) fn obey_status(&mut self, status: u16, retry_after: Option<Duration>, now: Moment) {
+    /// Stays away if the status asks for it, and says whether it does.
+    pub(super) fn obey_status(&mut self, status: u16, retry_after: Option<Duration>, now: Moment) -> bool {
         let num_unmeasured = match (status, retry_after) {
             (418, None) => self.setup.bans.count_unmeasured(self.setup.name),
             _ => 0,
         };
-        if let Some(asked) = manners::stay_away(status, retry_after, num_unmeasured) {
+        let asked = manners::stay_away(status, retry_after, num_unmeasured);
+        if let Some(asked) = &asked {
             self.take_ban(asked.wait, asked.forbidden, &format!("answered {status}"), now);
         }
+        asked.is_some()
     }
 }
 
