@@ -229,7 +229,9 @@ impl Service {
     /// Finishes the requests that have begun, then ends the exchanges.
     pub async fn stop(self) {
         self.server.stop(true).await;
-        let stopped = self.supervisor.send(StopAll { limit: STOP_CHILDREN_WITHIN }).await;
+        let stop = StopAll { limit: STOP_CHILDREN_WITHIN };
+        // The supervisor keeps the limit; ours is for a supervisor that is stuck itself.
+        let stopped = self.supervisor.send(stop).timeout(STOP_CHILDREN_WITHIN * 2).await;
         for name in stopped.unwrap_or_default() {
             warn!("{name}: did not end in time");
         }
@@ -346,7 +348,7 @@ impl Actor for Caretaker {
 
     fn started(&mut self, ctx: &mut Self::Context) {
         ctx.run_later(NETWORK_HINT_AFTER, |actor, ctx| {
-            let health = actor.book.send(GetHealth).into_actor(actor);
+            let health = actor.book.send(GetHealth).timeout(START_WITHIN).into_actor(actor);
             ctx.spawn(health.map(|health, _, _| {
                 let is_unheard = |health: &crate::rate_book::BookHealth| {
                     health.exchanges.iter().all(|exchange| exchange.quotes_total == 0)

@@ -83,6 +83,14 @@ pub(super) struct Wire {
     is_torn: bool,
 }
 
+/// Waits for the fault that ends a link; for ever where there is no link yet.
+async fn ended(link: &mut Option<Link>) -> Ending {
+    match link {
+        Some(link) => link.ended().await,
+        None => std::future::pending().await,
+    }
+}
+
 impl Wire {
     /// Takes over a connection.
     pub(super) fn new(stream: TcpStream, client: SocketAddr) -> Self {
@@ -123,16 +131,9 @@ impl Wire {
         if self.buffer.len() > MAX_READ_AHEAD {
             return Err(Hangup::Client);
         }
-        let link = &mut self.link;
-        let ended = async {
-            match link {
-                Some(link) => link.ended().await,
-                None => std::future::pending().await,
-            }
-        };
         tokio::select! {
             biased;
-            ending = ended => Err(Hangup::Fault(ending)),
+            ending = ended(&mut self.link) => Err(Hangup::Fault(ending)),
             read = self.stream.read_buf(&mut self.buffer) => match read {
                 Ok(0) | Err(_) => Err(Hangup::Client),
                 Ok(_) => Ok(()),
@@ -190,16 +191,9 @@ impl Wire {
     }
 
     async fn write_piece(&mut self, piece: &[u8]) -> Result<usize, Hangup> {
-        let link = &mut self.link;
-        let ended = async {
-            match link {
-                Some(link) => link.ended().await,
-                None => std::future::pending().await,
-            }
-        };
         tokio::select! {
             biased;
-            ending = ended => Err(Hangup::Fault(ending)),
+            ending = ended(&mut self.link) => Err(Hangup::Fault(ending)),
             written = timeout(WRITE_STALL, self.stream.write(piece)) => match written {
                 Ok(Ok(written)) if written > 0 => Ok(written),
                 Ok(_) => Err(Hangup::Client),
