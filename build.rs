@@ -1,4 +1,5 @@
-//! Puts the commit into the program, so that `--version` says exactly what runs.
+//! Puts the commit into the program, so that `--version` says exactly what runs, and the migrations, of which the
+//! compiler alone would not notice a new one.
 //!
 //! A build without git, or from an archive, says `unknown`; a container build, which has no repository, may pass
 //! `RATEBOOK_COMMIT` instead.
@@ -8,6 +9,7 @@ use std::process::Command;
 
 fn main() {
     println!("cargo:rerun-if-changed=build.rs");
+    println!("cargo:rerun-if-changed=migrations");
     println!("cargo:rerun-if-env-changed=RATEBOOK_COMMIT");
     let told = std::env::var_os("RATEBOOK_COMMIT").and_then(|commit| commit.into_string().ok());
     let told =

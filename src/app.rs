@@ -3,10 +3,16 @@
 //! ```text
 //! caretaker ── hears of failed children and of a failed book
 //!   ├─ RateBook            on a thread of its own
+//!   ├─ Supervisor
+//!   │    └─ ExchangeActor  one per enabled exchange, each on a thread of its own
 //!   └─ Supervisor
-//!        └─ ExchangeActor  one per enabled exchange, each on a thread of its own
-//! http server              asks RateBook by message
+//!        └─ Persister      stores what RateBook left in the hand-over, on threads of its own
+//! Librarian                reads what is stored, on a pool of its own
+//! http server              asks RateBook and Librarian by message
 //! ```
+//!
+//! The Persister has a supervisor to itself, because a book that forgot every quote makes the exchanges begin anew and
+//! nothing else, and because it ends last.
 
 use std::collections::VecDeque;
 use std::io;
@@ -25,14 +31,17 @@ use crate::exchange::bans::{Bans, BansError};
 use crate::exchange::dial_budget::DialBudget;
 use crate::exchange::tls::{TlsError, tls_config};
 use crate::exchange::{self, Access, Scope};
+use crate::history::HistoryPorts;
 use crate::http::{self, HttpSetup};
 use crate::market::{ExchangeName, Moment};
+use crate::persist::Storage;
 use crate::rate_book::{
-    BookFailed, BookSettings, Epoch, GetHealth, Life, ListedExchange, RateBook, ReportLife, UsdtUsdLeg,
+    BookFailed, BookSettings, Epoch, EventKind, GetHealth, HandOver, Life, ListedExchange, RateBook,
+    RecordedEvent, ReportLife, UsdtUsdLeg,
 };
 use crate::simulator::{Simulator, SimulatorError, SimulatorOptions};
 use crate::supervisor::{
-    ChildEvent, ChildEventKind, ChildSpec, Incarnation, RestartAll, RestartPolicy, StopAll, Supervisor,
+    ChildEvent, ChildEventKind, ChildSpec, Incarnation, RestartAll, RestartPolicy, StopAll, Supervisor, Why,
 };
 
 /// Failures of the book within [`BOOK_FAILURE_WINDOW`] that are survived. At one more the process gives up, so that
@@ -46,6 +55,15 @@ const NETWORK_HINT_AFTER: Duration = Duration::from_secs(20);
 /// How long the HTTP server may take to finish what it has begun, and the children to end: both together stay below
 /// the 15 s in which an orchestrator expects a process to be gone.
 const STOP_CHILDREN_WITHIN: Duration = Duration::from_secs(3);
+
+/// How long the end waits until everything that was accepted is stored for good, and of that for the database: what the
+/// outbox has is safe, and a database that is away must not hold up the end.
+const FLUSH_WITHIN: Duration = Duration::from_secs(3);
+const FLUSH_DATABASE_WITHIN: Duration = Duration::from_secs(2);
+
+/// How long the end waits for the threads that store, which put their files in order as they end. What they do not manage
+/// is done at the next start.
+const CLOSE_FILES_WITHIN: Duration = Duration::from_secs(1);
 
 /// How long RateBook may take to begin.
 const START_WITHIN: Duration = Duration::from_secs(5);
@@ -110,7 +128,7 @@ pub fn demo(settings: Settings, seed: u64, speed: f64) -> Result<(), AppError> {
 
 /// `settings` with every exchange at a simulator's address, and the database in memory.
 fn simulated(mut settings: Settings, simulator: SocketAddr) -> Settings {
-    settings.database_url = "sqlite::memory:".to_owned();
+    settings.database_url = "sqlite://:memory:".to_owned();
     for row in exchange::EXCHANGES {
         if let Some(exchange) = settings.exchanges.get_mut(&row.name) {
             (exchange.rest_url, exchange.ws_url) = row.served_at(simulator);
@@ -157,7 +175,9 @@ async fn signal() -> &'static str {
 pub struct Service {
     address: SocketAddr,
     book: Addr<RateBook>,
-    supervisor: Addr<Supervisor>,
+    storage: Storage,
+    /// Of the exchanges, and of the Persister, in the order in which they end.
+    supervisors: [Addr<Supervisor>; 2],
     server: actix_web::dev::ServerHandle,
     failures: mpsc::Receiver<AppError>,
 }
@@ -180,23 +200,33 @@ impl Service {
         // The three know each other, so the caretaker's address is there before it begins.
         let caretaker = Context::<Caretaker>::new();
         let caretaker_address = caretaker.address();
-        let book = start_book(book_settings(&settings), caretaker_address.clone().recipient()).await?;
+        let stores = settings.roles.contains(&Role::Store);
+        let hand_over = stores.then(|| HandOver::new(settings.storage.every));
+        let storage = Storage::new(&settings.database_url, settings.storage.clone(), hand_over.clone());
+        let rules = book_settings(&settings);
+        let failures_of_book = caretaker_address.clone().recipient();
+        let book = start_book(rules.clone(), failures_of_book, hand_over.clone()).await?;
         let children = if settings.roles.contains(&Role::Collect) {
             children(&settings, &book, &tls, &bans)
         } else {
             Vec::new()
         };
-        let supervisor =
-            Supervisor::new(children, RestartPolicy::default(), caretaker_address.recipient()).start();
+        let supervise = |children| {
+            let events = caretaker_address.clone().recipient();
+            Supervisor::new(children, RestartPolicy::default(), events).start()
+        };
+        let exchanges = supervise(children);
+        let persister = supervise(storage.child().into_iter().collect());
         caretaker.run(Caretaker {
             book: book.clone(),
-            supervisor: supervisor.clone(),
+            exchanges: exchanges.clone(),
+            hand_over,
             book_failures: VecDeque::new(),
             failed,
         });
 
         let address = listener.local_addr().unwrap_or(settings.listen);
-        let setup = http_setup(&settings, &book);
+        let setup = http_setup(&settings, &book, storage.start_librarian(rules));
         let server = http::serve(listener, setup).map_err(|error| AppError::Listen { address, error })?;
         let handle = server.handle();
         actix::spawn(async move {
@@ -205,7 +235,8 @@ impl Service {
             }
         });
         info!("listening on http://{address}/v1/courses");
-        Ok(Self { address, book, supervisor, server: handle, failures })
+        let supervisors = [exchanges, persister];
+        Ok(Self { address, book, storage, supervisors, server: handle, failures })
     }
 
     /// Where it listens.
@@ -226,15 +257,25 @@ impl Service {
         }
     }
 
-    /// Finishes the requests that have begun, then ends the exchanges.
+    /// Finishes the requests that have begun, ends the exchanges, and then the Persister once all is stored.
     pub async fn stop(self) {
+        let [exchanges, persister] = self.supervisors;
         self.server.stop(true).await;
-        let stop = StopAll { limit: STOP_CHILDREN_WITHIN };
-        // The supervisor keeps the limit; ours is for a supervisor that is stuck itself.
-        let stopped = self.supervisor.send(stop).timeout(STOP_CHILDREN_WITHIN * 2).await;
-        for name in stopped.unwrap_or_default() {
-            warn!("{name}: did not end in time");
+        stop_all(&exchanges).await;
+        if !self.storage.flush(FLUSH_WITHIN, FLUSH_DATABASE_WITHIN).await {
+            error!("storage: not everything that was accepted could be stored in time");
         }
+        stop_all(&persister).await;
+        self.storage.ended(CLOSE_FILES_WITHIN).await;
+    }
+}
+
+async fn stop_all(supervisor: &Addr<Supervisor>) {
+    let stop = StopAll { limit: STOP_CHILDREN_WITHIN };
+    // The supervisor keeps the limit; ours is for a supervisor that is stuck itself.
+    let stopped = supervisor.send(stop).timeout(STOP_CHILDREN_WITHIN * 2).await;
+    for name in stopped.unwrap_or_default() {
+        warn!("{name}: did not end in time");
     }
 }
 
@@ -248,11 +289,12 @@ fn listen(address: SocketAddr) -> Result<TcpListener, AppError> {
 async fn start_book(
     settings: BookSettings,
     failures: Recipient<BookFailed>,
+    storage: Option<HandOver>,
 ) -> Result<Addr<RateBook>, AppError> {
     let (started, address) = oneshot::channel();
     Arbiter::new().spawn_fn(move || {
         // Nobody waits any more only if the start has been given up.
-        drop(started.send(RateBook::new(settings, failures).start()));
+        drop(started.send(RateBook::new(settings, failures, storage).start()));
     });
     match tokio::time::timeout(START_WITHIN, address).await {
         Ok(Ok(address)) => Ok(address),
@@ -321,7 +363,7 @@ fn children(
     enabled.map(child).collect()
 }
 
-fn http_setup(settings: &Settings, book: &Addr<RateBook>) -> HttpSetup {
+fn http_setup(settings: &Settings, book: &Addr<RateBook>, history: HistoryPorts) -> HttpSetup {
     let enabled = settings.exchanges.iter().filter(|(_, exchange)| exchange.enabled);
     HttpSetup {
         courses: book.clone().recipient(),
@@ -330,6 +372,7 @@ fn http_setup(settings: &Settings, book: &Addr<RateBook>) -> HttpSetup {
         exchanges: enabled.map(|(name, _)| *name).collect(),
         max_connections: settings.max_connections,
         cors_origins: settings.cors_origins.clone(),
+        history: Some(history),
         started_at: clock::now(),
     }
 }
@@ -337,7 +380,9 @@ fn http_setup(settings: &Settings, book: &Addr<RateBook>) -> HttpSetup {
 /// Hears of what ends, and tells those who have to know.
 struct Caretaker {
     book: Addr<RateBook>,
-    supervisor: Addr<Supervisor>,
+    exchanges: Addr<Supervisor>,
+    /// Where events are left to be stored.
+    hand_over: Option<HandOver>,
     /// When the book failed lately.
     book_failures: VecDeque<Moment>,
     failed: mpsc::Sender<AppError>,
@@ -361,17 +406,42 @@ impl Actor for Caretaker {
     }
 }
 
+impl Caretaker {
+    /// Leaves what happened to a child to be stored.
+    fn record(&self, event: ChildEvent) {
+        let (kind, reason) = match event.kind {
+            ChildEventKind::Ended { why, .. } => (EventKind::Restart, why.as_str().to_owned()),
+            ChildEventKind::Quarantined { why, length, .. } => {
+                (EventKind::Quarantine, quarantined(why, length))
+            }
+            ChildEventKind::Started { .. } | ChildEventKind::Leaked { .. } => return,
+        };
+        let exchange = exchange::row(event.name).map(|row| row.name);
+        let reason = if exchange.is_some() { reason } else { format!("{}: {reason}", event.name) };
+        if let Some(hand_over) = &self.hand_over {
+            hand_over.push_event(RecordedEvent { at: event.at.wall, kind, exchange, reason, count: 1 });
+        }
+    }
+}
+
+/// What is said of a child that ended too often.
+fn quarantined(why: Why, length: Duration) -> String {
+    format!("{} too often, left alone for {} s", why.as_str(), length.as_secs())
+}
+
 impl Handler<ChildEvent> for Caretaker {
     type Result = ();
 
     fn handle(&mut self, event: ChildEvent, _: &mut Self::Context) {
+        self.record(event);
+        // The Persister is no exchange, and the book does not depend on it.
         let Some(row) = exchange::row(event.name) else { return };
         let life = match event.kind {
             ChildEventKind::Started { epoch } => Life::Started(Epoch(epoch)),
             ChildEventKind::Ended { why, .. } => Life::Ended { detail: why.as_str().to_owned() },
-            ChildEventKind::Quarantined { why, length, .. } => Life::Quarantined {
-                detail: format!("{} too often, left alone for {} s", why.as_str(), length.as_secs()),
-            },
+            ChildEventKind::Quarantined { why, length, .. } => {
+                Life::Quarantined { detail: quarantined(why, length) }
+            }
             ChildEventKind::Leaked { .. } => return,
         };
         // Passes the mailbox's limit: there are few such events, and one that is lost leaves an exchange refused.
@@ -392,6 +462,6 @@ impl Handler<BookFailed> for Caretaker {
             return;
         }
         // Everything that the exchanges had told is forgotten, so they tell it again.
-        self.supervisor.do_send(RestartAll { reason: "the rate book forgot every quote".to_owned() });
+        self.exchanges.do_send(RestartAll { reason: "the rate book forgot every quote".to_owned() });
     }
 }

@@ -6,6 +6,8 @@
 //! - [`market`]: the words of the field, pure
 //! - [`exchange`]: one file per source of quotes, and the one actor that runs them all
 //! - [`rate_book`]: the hub that holds the quotes, judges them and selects who answers
+//! - [`persist`]: stores what was accepted, and reads it back
+//! - [`history`]: what is asked of stored data, and what is answered
 //! - [`http`]: what clients see
 //! - [`simulator`]: local exchanges for demo, tests and load
 //! - [`supervisor`]: starts actors and starts them again
@@ -54,9 +56,11 @@ pub mod cli;
 pub mod clock;
 pub mod config;
 pub mod exchange;
+pub mod history;
 pub mod http;
 pub mod logging;
 pub mod market;
+pub mod persist;
 pub mod rate_book;
 pub mod simulator;
 pub mod supervisor;

@@ -93,7 +93,7 @@ pub(crate) fn start() -> Addr<RateBook> {
     let (address, started) = channel();
     let run = move || {
         System::new().block_on(async move {
-            let book = RateBook::new(settings(), Nobody.start().recipient()).start();
+            let book = RateBook::new(settings(), Nobody.start().recipient(), None).start();
             address.send(book).expect("somebody waits for it");
             std::future::pending::<()>().await;
         });
@@ -146,6 +146,7 @@ pub(crate) fn serve(book: &Addr<RateBook>) -> io::Result<SocketAddr> {
         exchanges: [BINANCE, KRAKEN, CBR].into(),
         max_connections: 2_000,
         cors_origins: Vec::new(),
+        history: None,
         started_at: clock::now(),
     };
     in_background("http", move || http::serve(listener, setup));

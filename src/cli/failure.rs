@@ -36,7 +36,10 @@ pub const EXIT_CODES: &[(u8, &str)] = &[
     (0, "done, or stopped by SIGTERM or SIGINT"),
     (64, "usage: the command line cannot be understood"),
     (66, "no such settings file (or recording), or it cannot be read"),
-    (69, "address in use; for `courses`: the service does not answer, or has no fresh course"),
+    (
+        69,
+        "address in use; for `courses`: the service does not answer, or has no fresh course; for `migrate` and `export`: the database does not answer, or is not up to date",
+    ),
     (70, "the rate book failed for good; start the process again"),
     (73, "a path cannot be written"),
     (78, "settings: unknown keys, unknown exchanges or bad values"),

@@ -77,6 +77,24 @@ pub(super) fn check_config() -> String {
     )
 }
 
+pub(super) fn migrate() -> String {
+    page(&["ratebook migrate --check", "ratebook migrate --config /etc/ratebook.toml"], &exit_codes())
+}
+
+pub(super) fn export() -> String {
+    page(
+        &[
+            "ratebook export --direction BTC-USDT > btc.csv",
+            "ratebook export --direction BTC-USDT --interval 1m --from 2026-11-01 --to 2026-12-01 --format jsonl",
+        ],
+        &format!(
+            "Rows are read page by page, whatever their number; a progress bar is drawn where standard error is a \
+             terminal. The export reads the database itself, and disturbs no running service.\n\n{}",
+            exit_codes()
+        ),
+    )
+}
+
 pub(super) fn decode() -> String {
     page(
         &[

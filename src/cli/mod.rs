@@ -7,6 +7,7 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::Duration;
 
+use chrono::{DateTime, Utc};
 use clap::error::ErrorKind;
 use clap::{Args, Parser, Subcommand};
 
@@ -21,6 +22,7 @@ mod courses;
 mod failure;
 mod help;
 mod simulate;
+mod storage;
 
 pub use failure::{EXIT_CODES, Failure};
 
@@ -67,6 +69,22 @@ enum Command {
     CheckConfig {
         #[command(flatten)]
         settings: SettingsOptions,
+    },
+    /// Brings the database's tables up to date, which `serve` does by itself
+    #[command(after_long_help = help::migrate())]
+    Migrate {
+        #[command(flatten)]
+        settings: SettingsOptions,
+        #[command(flatten)]
+        options: MigrateOptions,
+    },
+    /// Writes what is stored of one direction to standard output
+    #[command(after_long_help = help::export())]
+    Export {
+        #[command(flatten)]
+        settings: SettingsOptions,
+        #[command(flatten)]
+        options: ExportOptions,
     },
     /// Reads frames of an exchange from standard input, and prints one JSON line for each
     #[command(after_long_help = help::decode())]
@@ -132,6 +150,35 @@ struct CoursesOptions {
 }
 
 #[derive(Debug, Args)]
+struct MigrateOptions {
+    /// Only says which migrations are pending, with exit code 69 if there are any
+    #[arg(long)]
+    check: bool,
+}
+
+#[derive(Debug, Args)]
+struct ExportOptions {
+    /// Which direction, as exchanges quote it, such as `BTC-USDT`
+    #[arg(long, value_name = "DIRECTION")]
+    direction: Direction,
+    /// Whose; without it, the first exchange that has any, in the order of `priority`
+    #[arg(long, value_name = "EXCHANGE")]
+    exchanger: Option<String>,
+    /// From this time on; without it, a day before `--to`
+    #[arg(long, value_name = "TIME", value_parser = storage::time)]
+    from: Option<DateTime<Utc>>,
+    /// Until before this time; without it, now
+    #[arg(long, value_name = "TIME", value_parser = storage::time)]
+    to: Option<DateTime<Utc>>,
+    /// What is written
+    #[arg(long, value_name = "INTERVAL", value_enum, default_value = "tick")]
+    interval: storage::Rows,
+    /// How it is written
+    #[arg(long, value_name = "FORMAT", value_enum, default_value = "csv")]
+    format: storage::Format,
+}
+
+#[derive(Debug, Args)]
 struct DecodeOptions {
     /// Whose frames
     #[arg(value_name = "EXCHANGE", value_parser = known_exchange)]
@@ -186,6 +233,8 @@ impl Cli {
             Command::Serve { settings } => serve(with_file(settings)),
             Command::Demo { settings, prices } => demo(with_file(settings), prices),
             Command::CheckConfig { settings } => check_config(with_file(settings)),
+            Command::Migrate { settings, options } => storage::migrate(with_file(settings), &options),
+            Command::Export { settings, options } => storage::export(with_file(settings), &options),
             _ if file.is_some() => {
                 Err(Failure::Usage("this command reads no settings; leave `--config` out".to_owned()))
             }
@@ -212,7 +261,11 @@ fn start_settings(options: SettingsOptions) -> Result<Settings, Failure> {
         .as_ref()
         .map_or("no settings file".to_owned(), |file| format!("settings file `{}`", file.display()));
     log::info!("ratebook {VERSION} starts with {shown}");
-    let loaded = Loaded::read(file.as_deref(), config::environment())?;
+    loaded_settings(SettingsOptions { config: file })
+}
+
+fn loaded_settings(options: SettingsOptions) -> Result<Settings, Failure> {
+    let loaded = Loaded::read(config::settings_file(options.config).as_deref(), config::environment())?;
     warn_of(&loaded);
     Ok(loaded.settings)
 }

@@ -4,8 +4,9 @@ use std::collections::BTreeMap;
 use std::fmt::{self, Display, Write};
 use std::time::Duration;
 
+use super::key::STORAGE;
 use super::problem::Origin;
-use super::{EXCHANGES, ExchangeSettings, Settings};
+use super::{EXCHANGES, ExchangeSettings, Settings, StorageSettings, value};
 use crate::exchange::Row;
 
 /// The settings as TOML; each value that is in `origins` with where it was said.
@@ -30,6 +31,12 @@ pub(super) fn without_password(url: &str) -> String {
     let mark = if parameters.concat().is_empty() { "" } else { "?" };
     format!("{scheme}://{user}{at}{address}{mark}{}", parameters.join("&"))
 }
+
+/// Seconds of a day.
+const DAY: u64 = 24 * 3600;
+
+/// Seconds of a year as durations are read: of 365.25 days.
+const YEAR: u64 = DAY / 4 * 1461;
 
 struct Page<'a> {
     text: String,
@@ -58,12 +65,22 @@ impl Page<'_> {
         self.line("", "max_connections", settings.max_connections.to_string())?;
         self.list("cors_origins", &settings.cors_origins)?;
         self.list("roles", &settings.roles.iter().map(|role| role.as_str()).collect::<Vec<_>>())?;
+        self.storage(&settings.storage)?;
         for row in EXCHANGES {
             if let Some(exchange) = settings.exchanges.get(&row.name) {
                 self.exchange(row, exchange)?;
             }
         }
         Ok(())
+    }
+
+    fn storage(&mut self, storage: &StorageSettings) -> fmt::Result {
+        writeln!(self.text, "\n[storage]")?;
+        self.line(STORAGE, "every", length(storage.every))?;
+        self.line(STORAGE, "keep_quotes", length(storage.keep_quotes))?;
+        self.line(STORAGE, "keep_candles", length(storage.keep_candles))?;
+        self.line(STORAGE, "outbox", quoted(&storage.outbox.to_string_lossy()))?;
+        self.line(STORAGE, "outbox_limit", size(storage.outbox_limit))
     }
 
     fn exchange(&mut self, row: &Row, exchange: &ExchangeSettings) -> fmt::Result {
@@ -99,8 +116,26 @@ impl Page<'_> {
     }
 }
 
+/// A length of time in years where they are whole ones, else in days and what is left over: the months between them
+/// have 30.44 days, which reads back to the same and which nobody can read.
 fn length(duration: Duration) -> String {
-    quoted(&humantime::format_duration(duration).to_string())
+    let seconds = duration.as_secs();
+    let num_days = seconds / DAY;
+    let over = Duration::new(seconds % DAY, duration.subsec_nanos());
+    let text = match (num_days, over) {
+        (0, over) => humantime::format_duration(over).to_string(),
+        _ if seconds.is_multiple_of(YEAR) && duration.subsec_nanos() == 0 => format!("{}y", seconds / YEAR),
+        (num_days, Duration::ZERO) => format!("{num_days}d"),
+        (num_days, over) => format!("{num_days}d {}", humantime::format_duration(over)),
+    };
+    quoted(&text)
+}
+
+/// A size in the largest unit that divides it.
+fn size(bytes: u64) -> String {
+    let units = value::UNITS.iter().rev();
+    let (name, factor) = units.copied().find(|(_, factor)| bytes.is_multiple_of(*factor)).unwrap_or(("", 1));
+    quoted(&format!("{}{name}", bytes / factor))
 }
 
 fn quoted(text: &str) -> String {

@@ -11,7 +11,7 @@ use std::path::Path;
 use toml::Spanned;
 use toml::de::{DeString, DeTable, DeValue};
 
-use super::key::{EXCHANGE_KEYS, EXCHANGES_PREFIX, KEYS, NO_KEYS, PREFIX, variable};
+use super::key::{EXCHANGE_KEYS, EXCHANGES_PREFIX, KEYS, NO_KEYS, PREFIX, STORAGE, variable};
 use super::problem::{ConfigError, Origin, Problem, Warning};
 use super::value::{Shown, Value, unknown_exchange};
 use crate::exchange::{self, EXCHANGES};
@@ -73,9 +73,14 @@ impl Given {
         for (name, value) in table {
             match value.get_ref() {
                 DeValue::Table(exchanges) if name.get_ref() == "exchanges" => {
-                    self.read_exchanges(file, exchanges)
+                    self.read_exchanges(file, exchanges);
                 }
-                _ if KEYS.iter().any(|key| key.name == name.get_ref()) => {
+                DeValue::Table(section) if name.get_ref() == "storage" => self.read_storage(file, section),
+                other if ["exchanges", "storage"].contains(&name.get_ref().as_ref()) => {
+                    let message = format!("{} where a section belongs", said(other).kind());
+                    self.refuse(Some(name.get_ref().to_string()), file.origin_of(name), message);
+                }
+                _ if KEYS.iter().any(|key| key.name == name.get_ref() && !key.name.contains('.')) => {
                     self.values
                         .insert(name.get_ref().to_string(), (said(value.get_ref()), file.origin_of(name)));
                 }
@@ -83,6 +88,20 @@ impl Given {
                     let message = format!("unknown key (known: {}, exchanges.…)", names(KEYS));
                     self.refuse(Some(name.get_ref().to_string()), file.origin_of(name), message);
                 }
+            }
+        }
+    }
+
+    fn read_storage(&mut self, file: &File, section: &DeTable) {
+        for (name, value) in section {
+            let key = format!("{STORAGE}{}", name.get_ref());
+            let origin = file.origin_of(name);
+            if KEYS.iter().any(|known| known.name == key) {
+                self.values.insert(key, (said(value.get_ref()), origin));
+            } else {
+                let known: Vec<&str> =
+                    KEYS.iter().filter_map(|known| known.name.strip_prefix(STORAGE)).collect();
+                self.refuse(Some(key), origin, format!("unknown key (known: {})", known.join(", ")));
             }
         }
     }

@@ -104,7 +104,40 @@ pub const KEYS: &[Key] = &[
         default: "collect,answer,store",
         meaning: "which parts of the service run in this process",
     },
+    Key {
+        name: "storage.every",
+        form: "duration",
+        default: "1s",
+        meaning: "of each exchange and direction the last quote of every such step is stored; `0s` for all",
+    },
+    Key {
+        name: "storage.keep_quotes",
+        form: "duration",
+        default: "30d",
+        meaning: "how long quotes and events are kept",
+    },
+    Key {
+        name: "storage.keep_candles",
+        form: "duration",
+        default: "10y",
+        meaning: "how long candles are kept",
+    },
+    Key {
+        name: "storage.outbox",
+        form: "path",
+        default: "ratebook.outbox.db",
+        meaning: "where quotes wait on the disk until PostgreSQL has them; not used with SQLite",
+    },
+    Key {
+        name: "storage.outbox_limit",
+        form: "size",
+        default: "1GiB",
+        meaning: "size of the outbox above which the oldest quotes in it are given up",
+    },
 ];
+
+/// What the settings of the storage begin with.
+pub(super) const STORAGE: &str = "storage.";
 
 /// The settings that every exchange has, under `[exchanges.<name>]`.
 #[rustfmt::skip]

@@ -8,7 +8,7 @@ use super::given::Given;
 use super::key::KEYS;
 use super::problem::{ConfigError, Origin, Problem, Warning};
 use super::value::{self, Value};
-use super::{EXCHANGES, ExchangeSettings, Settings, effective, limits};
+use super::{EXCHANGES, ExchangeSettings, Settings, StorageSettings, effective, limits};
 use crate::exchange::{self, Row};
 use crate::market::ExchangeName;
 
@@ -74,6 +74,7 @@ impl Reader {
         let max_connections = self.read("max_connections", value::connections);
         let cors_origins = self.read("cors_origins", value::origins);
         let roles = self.read("roles", value::roles);
+        let storage = self.storage();
         Some(Settings {
             listen: listen?,
             database_url: database_url?,
@@ -89,7 +90,24 @@ impl Reader {
             max_connections: max_connections?,
             cors_origins: cors_origins?,
             roles: roles?,
+            storage: storage?,
             exchanges,
+        })
+    }
+
+    /// `None` where at least one value was refused.
+    fn storage(&mut self) -> Option<StorageSettings> {
+        let every = self.read("storage.every", value::storage_step);
+        let keep_quotes = self.read("storage.keep_quotes", value::retention);
+        let keep_candles = self.read("storage.keep_candles", value::retention);
+        let outbox = self.read("storage.outbox", value::path);
+        let outbox_limit = self.read("storage.outbox_limit", value::size);
+        Some(StorageSettings {
+            every: every?,
+            keep_quotes: keep_quotes?,
+            keep_candles: keep_candles?,
+            outbox: outbox?,
+            outbox_limit: outbox_limit?,
         })
     }
 

@@ -37,7 +37,7 @@ const USUAL_FILE: &str = "ratebook.toml";
 pub struct Settings {
     /// Where the service listens.
     pub listen: SocketAddr,
-    /// Where quotes are stored: `sqlite://PATH` or `postgres://…`.
+    /// Where quotes are stored: `sqlite://PATH`, `sqlite://:memory:` or `postgres://…`.
     pub database_url: String,
     /// What `/v1/courses` answers without parameters.
     pub directions: Vec<Direction>,
@@ -63,6 +63,8 @@ pub struct Settings {
     pub cors_origins: Vec<String>,
     /// Which parts of the service run in this process.
     pub roles: Vec<Role>,
+    /// What is stored, and for how long.
+    pub storage: StorageSettings,
     /// Every exchange of the table.
     pub exchanges: BTreeMap<ExchangeName, ExchangeSettings>,
 }
@@ -121,6 +123,21 @@ pub struct ExchangeSettings {
     pub poll_every: Duration,
     /// The user's key; from the environment only.
     pub api_key: Option<ApiKey>,
+}
+
+/// What is stored, and for how long.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct StorageSettings {
+    /// Of each exchange and direction the last quote of every such step is stored; zero for all.
+    pub every: Duration,
+    /// How long quotes and events are kept.
+    pub keep_quotes: Duration,
+    /// How long candles are kept.
+    pub keep_candles: Duration,
+    /// Where quotes wait on the disk until PostgreSQL has them.
+    pub outbox: PathBuf,
+    /// Size of the outbox, in bytes, above which the oldest quotes in it are given up.
+    pub outbox_limit: u64,
 }
 
 /// A key, which no log and no error ever shows.

@@ -52,6 +52,7 @@ fn every_bad_setting_of_the_file_is_refused_with_its_key_its_line_and_what_is_al
         ("database_url = \"mysql://db\"", "database_url", "postgres://"),
         ("database_url = \"ratebook.db\"", "database_url", "sqlite://PATH"),
         ("database_url = \"sqlite://\"", "database_url", "sqlite://PATH"),
+        ("database_url = \"sqlite::memory:\"", "database_url", "sqlite://:memory:"),
         ("directions = [\"BTCUSD\"]", "directions", "BTC-USD"),
         ("directions = [\"BTC-USD\", \"btc-usd\"]", "directions", "named twice"),
         ("directions = [\"BTC-BTC\"]", "directions", "in itself"),
@@ -88,7 +89,45 @@ fn every_bad_setting_of_the_file_is_refused_with_its_key_its_line_and_what_is_al
         ("cors_origins = [\"*\"]", "cors_origins", "https://shop.example"),
         ("roles = [\"collect\", \"cook\"]", "roles", "collect, answer, store"),
         ("roles = []", "roles", "empty"),
-        ("exchanges = 5", "exchanges", "known: listen"),
+        ("storage.every = \"\"", "storage.every", "`5s`"),
+        ("storage.every = 1", "storage.every", "`1` has no unit"),
+        ("storage.every = \"61s\"", "storage.every", "`61s` is too long (allowed: from 1ms to 1m, or 0s)"),
+        ("storage.every = \"999us\"", "storage.every", "from 1ms"),
+        ("storage.every = [\"1s\"]", "storage.every", "string in quotes"),
+        (
+            "storage.keep_quotes = 30",
+            "storage.keep_quotes",
+            "`30` has no unit (allowed: a string such as `\"30d\"`",
+        ),
+        ("storage.keep_quotes = \"30\"", "storage.keep_quotes", "`30` is no time to keep"),
+        ("storage.keep_quotes = \"0s\"", "storage.keep_quotes", "from 1h to 100y"),
+        ("storage.keep_quotes = \"3599s\"", "storage.keep_quotes", "from 1h to 100y"),
+        ("storage.keep_quotes = false", "storage.keep_quotes", "a boolean where a string"),
+        ("storage.keep_candles = \"101y\"", "storage.keep_candles", "from 1h to 100y"),
+        ("storage.keep_candles = \"ever\"", "storage.keep_candles", "`10y`"),
+        ("storage.outbox = \"\"", "storage.outbox", "no path"),
+        (
+            "storage.outbox_limit = 1048575",
+            "storage.outbox_limit",
+            "`1048575` is no size (allowed: from `1MiB`",
+        ),
+        ("storage.outbox_limit = \"1023KiB\"", "storage.outbox_limit", "from `1MiB`"),
+        ("storage.outbox_limit = \"512MB\"", "storage.outbox_limit", "`512MiB`"),
+        ("storage.outbox_limit = \"1.5GiB\"", "storage.outbox_limit", "`1GiB`"),
+        ("storage.outbox_limit = \"-1GiB\"", "storage.outbox_limit", "`1GiB`"),
+        ("storage.outbox_limit = \"GiB\"", "storage.outbox_limit", "`1GiB`"),
+        ("storage.outbox_limit = \"\"", "storage.outbox_limit", "an empty text is no size"),
+        ("storage.outbox_limit = \"99999999999GiB\"", "storage.outbox_limit", "no size"),
+        ("storage.outbox_limit = true", "storage.outbox_limit", "a boolean where a string"),
+        (
+            "storage.retention = \"1d\"",
+            "storage.retention",
+            "known: every, keep_quotes, keep_candles, outbox",
+        ),
+        ("storage = 5", "storage", "a number where a section belongs"),
+        ("[[storage]]", "storage", "a list of other things where a section belongs"),
+        ("\"storage.every\" = \"1s\"", "storage.every", "unknown key"),
+        ("exchanges = 5", "exchanges", "a number where a section belongs"),
         ("[exchanges.krakn]", "exchanges.krakn", "known: binance"),
         ("exchanges.binance = true", "exchanges.binance", "section"),
         ("exchanges.binance.url = \"https://h\"", "exchanges.binance.url", "known: enabled, rest_url"),
@@ -135,6 +174,10 @@ fn every_bad_setting_of_the_environment_is_refused_with_its_key_and_its_variable
         ("RATEBOOK_CORS_ORIGINS=https://a.example,", "cors_origins", "empty"),
         ("RATEBOOK_FAIL_BACK_AFTER=", "fail_back_after", "`5s`"),
         ("RATEBOOK_MAX_CONNECTIONS=many", "max_connections", "whole number"),
+        ("RATEBOOK_STORAGE__EVERY=2m", "storage.every", "from 1ms to 1m"),
+        ("RATEBOOK_STORAGE__KEEP_QUOTES=30", "storage.keep_quotes", "`30d`"),
+        ("RATEBOOK_STORAGE__OUTBOX=", "storage.outbox", "no path"),
+        ("RATEBOOK_STORAGE__OUTBOX_LIMIT=1", "storage.outbox_limit", "from `1MiB`"),
         ("RATEBOOK_EXCHANGES__BINANCE__ENABLED=1", "exchanges.binance.enabled", "`true` nor `false`"),
         ("RATEBOOK_EXCHANGES__BINANCE__WS=x", "exchanges.binance.ws", "known: ENABLED, REST_URL"),
         ("RATEBOOK_EXCHANGES__BINANCE=x", "exchanges.binance", "known: ENABLED"),
@@ -197,6 +240,43 @@ fn the_environment_overrides_the_file_and_the_file_the_default() {
     assert_eq!(settings.hold_reference, Duration::from_secs(4));
     assert_eq!(exchange(&settings, "binance").stale_after, Duration::from_millis(500));
     assert_eq!(settings.max_connections, 2000);
+}
+
+#[test]
+fn what_is_stored_is_set_by_file_and_environment() {
+    let default = StorageSettings {
+        every: Duration::from_secs(1),
+        keep_quotes: Duration::from_secs(30 * 86_400),
+        keep_candles: Duration::from_secs(10 * 31_557_600),
+        outbox: "ratebook.outbox.db".into(),
+        outbox_limit: 1 << 30,
+    };
+    assert_eq!(settings("", "").storage, default);
+    let file =
+        "[storage]\nevery = \"0s\"\nkeep_quotes = \"1h\"\noutbox = \"/data/out.db\"\noutbox_limit = 1048576";
+    let environment = "RATEBOOK_STORAGE__KEEP_QUOTES=90d\nRATEBOOK_STORAGE__KEEP_CANDLES=100y";
+    let expected = StorageSettings {
+        every: Duration::ZERO,
+        keep_quotes: Duration::from_secs(90 * 86_400),
+        keep_candles: Duration::from_secs(36_525 * 86_400),
+        outbox: "/data/out.db".into(),
+        outbox_limit: 1 << 20,
+    };
+    assert_eq!(settings(file, environment).storage, expected);
+}
+
+#[test]
+fn a_size_is_a_whole_number_with_a_unit_or_in_bytes() {
+    for (text, size) in [
+        ("1MiB", 1 << 20),
+        ("1048577", (1 << 20) + 1),
+        ("2048KiB", 2 << 20),
+        ("512 MiB", 512 << 20),
+        ("16GiB", 16 << 30),
+    ] {
+        let settings = settings("", &format!("RATEBOOK_STORAGE__OUTBOX_LIMIT={text}"));
+        assert_eq!(settings.storage.outbox_limit, size, "{text}");
+    }
 }
 
 #[test]
@@ -331,7 +411,9 @@ fn the_effective_settings_read_back_to_the_same_settings() {
     let all_off: String =
         EXCHANGES.iter().map(|row| format!("[exchanges.{}]\nenabled = false\n", row.name)).collect();
     let odd = "state_file = \"a \\\"b\\\" \\\\ #\\n.json\"\ncors_origins = [\"https://Shop.Example:8443\"]\n\
-               usdt_usd = \"peg\"\nfail_back_after = \"1h 2m 3s 4ms\"\nroles = [\"answer\"]";
+               usdt_usd = \"peg\"\nfail_back_after = \"1h 2m 3s 4ms\"\nroles = [\"answer\"]\n\
+               database_url = \"sqlite://:memory:\"\n[storage]\nevery = \"1ms\"\nkeep_quotes = \"1h 1ns\"\n\
+               keep_candles = \"36525d\"\noutbox = \"a \\\"b\\\" #\"\noutbox_limit = 1048577";
     for (file, environment) in [
         ("", ""),
         (all_off.as_str(), ""),
@@ -340,6 +422,34 @@ fn the_effective_settings_read_back_to_the_same_settings() {
         let loaded = load(file, environment).unwrap();
         let page = loaded.to_toml();
         assert_eq!(settings(&page, ""), loaded.settings, "{page}");
+    }
+}
+
+#[test]
+fn lengths_and_sizes_are_shown_as_people_write_them_and_read_back_exactly() {
+    for (kept, shown) in [
+        ("1h", "1h"),
+        ("24h", "1d"),
+        ("30d", "30d"),
+        ("1month", "30d 10h 33m 36s"),
+        ("60days", "60d"),
+        ("365d", "365d"),
+        ("10y", "10y"),
+        ("1y 1s 5ms", "365d 6h 1s 5ms"),
+        ("100y", "100y"),
+    ] {
+        let loaded = load("", &format!("RATEBOOK_STORAGE__KEEP_QUOTES={kept}")).unwrap();
+        let page = loaded.to_toml();
+        assert!(page.contains(&format!("keep_quotes = \"{shown}\"  # RATEBOOK")), "{kept}: {page}");
+        assert_eq!(settings(&page, ""), loaded.settings, "{kept}");
+    }
+    for (limit, shown) in [("1024MiB", "1GiB"), ("1536MiB", "1536MiB"), ("1048577", "1048577")] {
+        let page = load("", &format!("RATEBOOK_STORAGE__OUTBOX_LIMIT={limit}")).unwrap().to_toml();
+        assert!(page.contains(&format!("outbox_limit = \"{shown}\"  # RATEBOOK")), "{limit}: {page}");
+        assert_eq!(
+            settings(&page, "").storage,
+            settings("", &format!("RATEBOOK_STORAGE__OUTBOX_LIMIT={limit}")).storage
+        );
     }
 }
 

@@ -37,6 +37,21 @@ const LONGEST: Duration = Duration::from_secs(30 * 24 * 3600);
 /// Shortest time that is not zero: clocks and timers of this program count milliseconds.
 const SHORTEST: Duration = Duration::from_millis(1);
 
+/// Longest step of storing: above this a candle of a minute would be made of nothing.
+const LONGEST_STEP: Duration = Duration::from_secs(60);
+
+/// Shortest time that something is kept: below it, what is still written would already be dropped.
+const SHORTEST_KEPT: Duration = Duration::from_secs(3600);
+
+/// Longest time that something is kept; a century in days of 24 hours, with its leap days.
+const LONGEST_KEPT: Duration = Duration::from_secs(36_525 * 24 * 3600);
+
+/// Smallest outbox, in bytes: it has to hold a few batches.
+const SMALLEST_OUTBOX: u64 = 1 << 20;
+
+/// Units of sizes.
+pub(super) const UNITS: [(&str, u64); 4] = [("", 1), ("KiB", 1 << 10), ("MiB", 1 << 20), ("GiB", 1 << 30)];
+
 /// Most directions in one list. The answer without parameters holds all of them, and a request may name no more.
 const MOST_DIRECTIONS: usize = 100;
 
@@ -72,7 +87,7 @@ impl Value {
         Ok(items)
     }
 
-    fn kind(&self) -> &'static str {
+    pub(super) fn kind(&self) -> &'static str {
         match self {
             Self::Plain(_) | Self::Text(_) => "a string",
             Self::Number(_) => "a number",
@@ -134,6 +149,42 @@ pub(super) fn duration_or_zero(value: &Value) -> Result<Duration, String> {
         _ if duration > LONGEST => Err(format!("{} is too long (allowed: up to 30days)", Shown(text))),
         _ => Ok(duration),
     }
+}
+
+/// A step within which quotes are conflated; zero for none.
+pub(super) fn storage_step(value: &Value) -> Result<Duration, String> {
+    let step = duration_or_zero(value)?;
+    if step > LONGEST_STEP {
+        return Err(format!("{} is too long (allowed: from 1ms to 1m, or 0s)", Shown(value.text()?)));
+    }
+    Ok(step)
+}
+
+/// For how long something is kept.
+pub(super) fn retention(value: &Value) -> Result<Duration, String> {
+    if let Value::Number(number) = value {
+        return Err(format!("`{number}` has no unit (allowed: a string such as `\"30d\"`, `\"10y\"`)"));
+    }
+    let text = value.text()?;
+    let kept = humantime::parse_duration(text).ok();
+    let kept = kept.filter(|kept| (SHORTEST_KEPT..=LONGEST_KEPT).contains(kept));
+    kept.ok_or_else(|| {
+        let allowed = "from 1h to 100y, such as `30d`, `10y`";
+        format!("{} is no time to keep something (allowed: {allowed})", Shown(text))
+    })
+}
+
+/// A size in bytes: a whole number and its unit.
+pub(super) fn size(value: &Value) -> Result<u64, String> {
+    let text = match value {
+        Value::Number(text) => text,
+        other => other.text()?,
+    };
+    let allowed = || format!("{} is no size (allowed: from `1MiB`, such as `512MiB`, `1GiB`)", Shown(text));
+    let (number, unit) = text.split_at(text.bytes().take_while(u8::is_ascii_digit).count());
+    let (_, factor) = UNITS.iter().find(|(name, _)| *name == unit.trim()).ok_or_else(allowed)?;
+    let size = number.parse::<u64>().ok().and_then(|number| number.checked_mul(*factor));
+    size.filter(|size| *size >= SMALLEST_OUTBOX).ok_or_else(allowed)
 }
 
 /// `true` or `false`.

@@ -9,8 +9,8 @@ use actix_web::http::header::{self, HeaderMap, HeaderValue};
 use super::READ_ONLY_METHODS;
 
 /// Headers of answers that scripts may read.
-const EXPOSED: &str =
-    "age, etag, retry-after, ratebook-age-ms, ratebook-legs, ratebook-missing, ratebook-sequence";
+const EXPOSED: &str = "age, content-disposition, etag, link, retry-after, ratebook-age-ms, ratebook-as-of, \
+                       ratebook-legs, ratebook-missing, ratebook-sequence";
 
 /// Time for which a browser remembers what it was allowed. Short enough that a changed setting works the same hour.
 const REMEMBER_S: &str = "600";

@@ -8,9 +8,14 @@ use std::time::Duration;
 use actix_web::http::StatusCode;
 use actix_web::http::header::{self, HeaderValue};
 use actix_web::{HttpResponse, ResponseError};
+use chrono::{DateTime, Utc};
+use humantime::format_duration;
 use serde::Serialize;
 
+use super::accept::FORMS;
+use super::query::written;
 use super::{NO_SNIFF, READ_ONLY_METHODS, age_ms};
+use crate::history::{HistoryError, Policy};
 use crate::rate_book::Judgement;
 
 /// Why a request is not answered with what it asked for.
@@ -43,6 +48,31 @@ pub(super) enum ApiError {
     /// The book of quotes did not answer in time, or is not there.
     #[error("the book of quotes does not answer")]
     Stalled,
+    /// The database does not answer, or not in time.
+    #[error("the database does not answer; current courses do not need it")]
+    HistoryUnavailable,
+    /// So many questions about stored data wait that one more would wait too long.
+    #[error("too many questions about stored data are waiting")]
+    HistoryBusy,
+    /// This process reads no storage, and never will.
+    #[error("this process reads no storage")]
+    HistoryDisabled,
+    /// Nothing that may stand for the time asked for is stored.
+    #[error(
+        "nothing is stored for {} by policy `{}` within a tolerance of {}",
+        written(*.at), .policy.as_str(), format_duration(*.tolerance)
+    )]
+    NoDataAt {
+        /// The time that was asked for.
+        at: DateTime<Utc>,
+        /// Which stored points may stand for it.
+        policy: Policy,
+        /// How far from it they may be.
+        tolerance: Duration,
+    },
+    /// The client reads none of the forms that there are.
+    #[error("the answer can be had as {}, and `Accept` names neither", FORMS.join(" or "))]
+    NotAcceptable,
     /// Nothing is served at this path.
     #[error("nothing is served at this path; courses are at `/v1/courses`, without a slash at the end")]
     UnknownPath,
@@ -74,6 +104,17 @@ pub(super) enum Fault {
     UnsupportedDirection,
     /// A source that is not enabled.
     UnknownExchanger,
+}
+
+impl From<HistoryError> for ApiError {
+    fn from(error: HistoryError) -> Self {
+        match error {
+            // What the database said may name hosts and users: it is for the log of storage. A range is never without
+            // data, only empty.
+            HistoryError::Unavailable(_) | HistoryError::NoDataAt => Self::HistoryUnavailable,
+            HistoryError::Busy => Self::HistoryBusy,
+        }
+    }
 }
 
 /// One row of the table of errors.
@@ -109,6 +150,11 @@ impl ApiError {
             Self::Down(_)     => (StatusCode::SERVICE_UNAVAILABLE, "down", "No exchange can be reached", RETRY_LATER),
             Self::TooOld(_)   => (StatusCode::SERVICE_UNAVAILABLE, "too_old_for_request", "Nothing is as young as was asked", RETRY_SOON),
             Self::Stalled     => (StatusCode::SERVICE_UNAVAILABLE, "ratebook_stalled", "The service is not at work", RETRY_SOON),
+            Self::HistoryUnavailable => (StatusCode::SERVICE_UNAVAILABLE, "history_unavailable", "The database does not answer", RETRY_LATER),
+            Self::HistoryBusy        => (StatusCode::SERVICE_UNAVAILABLE, "history_busy", "Too many questions are waiting", RETRY_SOON),
+            Self::HistoryDisabled    => (StatusCode::SERVICE_UNAVAILABLE, "history_disabled", "Nothing is stored here", None),
+            Self::NoDataAt { .. }    => (StatusCode::NOT_FOUND, "no_data_at", "Nothing is stored within the tolerance of that time", None),
+            Self::NotAcceptable      => (StatusCode::NOT_ACCEPTABLE, "not_acceptable", "No such form of the answer", None),
             Self::UnknownPath => (StatusCode::NOT_FOUND, "not_found", "Nothing is here", None),
             Self::WrongMethod => (StatusCode::METHOD_NOT_ALLOWED, "method_not_allowed", "This method is not served here", None),
             Self::LongBody    => (StatusCode::PAYLOAD_TOO_LARGE, "body_too_long", "The body is too long", None),
@@ -134,8 +180,9 @@ impl ApiError {
         match self {
             Self::Refused { parameter, allowed, .. } => {
                 problem.parameter = Some(parameter);
-                problem.allowed = Some(allowed);
+                problem.allowed = Some(allowed.iter().map(String::as_str).collect());
             }
+            Self::NotAcceptable => problem.allowed = Some(FORMS.to_vec()),
             Self::Starting(judgements) | Self::Stale(judgements) | Self::Down(judgements) => {
                 problem.exchanges = Some(judgements.iter().map(Verdict::from).collect());
             }
@@ -183,7 +230,7 @@ struct Problem<'a> {
     #[serde(skip_serializing_if = "Option::is_none")]
     parameter: Option<&'a str>,
     #[serde(skip_serializing_if = "Option::is_none")]
-    allowed: Option<&'a [String]>,
+    allowed: Option<Vec<&'a str>>,
     #[serde(skip_serializing_if = "Option::is_none")]
     exchanges: Option<Vec<Verdict<'a>>>,
     #[serde(skip_serializing_if = "Option::is_none")]

@@ -1,5 +1,7 @@
 //! `GET /health`: the state of every exchange for people and monitors, and two probes for orchestrators.
 //!
+//! Storage that is away degrades it and no more, because prices do not need it.
+//!
 //! `live` says that the process serves, and asks nobody; `ready` says that there are courses to give, and depends
 //! on nothing else, so that a database that is down never takes a replica out of service.
 
@@ -7,10 +9,12 @@ use actix_web::http::StatusCode;
 use actix_web::http::header::{self, HeaderValue};
 use actix_web::{HttpResponse, web};
 use chrono::{DateTime, Utc};
+use futures_util::future;
 use serde::Serialize;
 
 use super::{BOOK_TIMEOUT, Shared, age_ms};
 use crate::clock;
+use crate::history::{GetStorageHealth, StorageHealth, StorageState};
 use crate::rate_book::{BookHealth, ExchangeHealth, GetHealth, ReferenceLeg};
 
 /// What is said when the book does not answer.
@@ -18,8 +22,8 @@ const STALLED: &str = "the book of quotes does not answer";
 
 /// `GET /health`.
 pub(super) async fn report(shared: web::Data<Shared>) -> HttpResponse {
-    let book = ask(&shared).await;
-    let report = Report::new(book.as_ref(), clock::now().since(shared.started_at).as_secs());
+    let (book, storage) = future::join(ask(&shared), ask_storage(&shared)).await;
+    let report = Report::new(book.as_ref(), &storage, clock::now().since(shared.started_at).as_secs());
     uncached(report.status.code(), &report)
 }
 
@@ -38,6 +42,39 @@ pub(super) async fn ready(shared: web::Data<Shared>) -> HttpResponse {
 /// The state of everything; `None` if the book does not answer in time, or is not there.
 async fn ask(shared: &Shared) -> Option<BookHealth> {
     shared.health.send(GetHealth).timeout(BOOK_TIMEOUT).await.ok()
+}
+
+/// What is known of storage.
+enum Storage {
+    /// There is none in this process.
+    Absent,
+    /// It does not answer in time, or is being started again.
+    Silent,
+    /// It told this.
+    Told(StorageHealth),
+}
+
+impl Storage {
+    /// Why the service is not at its best, as far as storage goes; `None` where it is.
+    fn impairment(&self) -> Option<&'static str> {
+        match self {
+            Self::Absent => None,
+            Self::Silent => Some("storage does not answer"),
+            Self::Told(health) => match health.state {
+                StorageState::Impaired => Some("the database takes nothing at present"),
+                StorageState::Starting if health.last_error.is_some() => {
+                    Some("the database cannot be reached since the start")
+                }
+                StorageState::Starting | StorageState::Ok | StorageState::Disabled => None,
+            },
+        }
+    }
+}
+
+async fn ask_storage(shared: &Shared) -> Storage {
+    let Some(ports) = &shared.history else { return Storage::Absent };
+    let reply = ports.health.send(GetStorageHealth).timeout(BOOK_TIMEOUT).await;
+    reply.map_or(Storage::Silent, Storage::Told)
 }
 
 fn uncached(status: StatusCode, body: &impl Serialize) -> HttpResponse {
@@ -81,27 +118,32 @@ struct Report<'a> {
     uptime_s: u64,
     exchanges: Vec<ExchangeReport<'a>>,
     legs: Vec<LegReport>,
-    storage: PartReport,
+    storage: StorageReport<'a>,
     bus: PartReport,
 }
 
 impl<'a> Report<'a> {
-    fn new(book: Option<&'a BookHealth>, uptime_s: u64) -> Self {
+    fn new(book: Option<&'a BookHealth>, storage: &'a Storage, uptime_s: u64) -> Self {
+        let mut reasons = match book {
+            Some(book) => book.impairments.iter().map(String::as_str).collect(),
+            None => vec![STALLED],
+        };
+        reasons.extend(storage.impairment());
         let status = match book {
-            Some(book) if book.can_answer && book.impairments.is_empty() => State::Ok,
+            Some(book) if book.can_answer && reasons.is_empty() => State::Ok,
             Some(book) if book.can_answer => State::Degraded,
             _ => State::Down,
         };
         Self {
             status,
-            reasons: book.map_or(vec![STALLED], |book| book.impairments.iter().map(String::as_str).collect()),
+            reasons,
             answering: book.and_then(|book| book.answering).map(|name| name.as_str()),
             version: env!("CARGO_PKG_VERSION"),
             uptime_s,
             exchanges: book
                 .map_or(Vec::new(), |book| book.exchanges.iter().map(ExchangeReport::from).collect()),
             legs: book.map_or(Vec::new(), |book| book.legs.iter().map(LegReport::from).collect()),
-            storage: PartReport::DISABLED,
+            storage: StorageReport::from(storage),
             bus: PartReport::DISABLED,
         }
     }
@@ -158,13 +200,70 @@ impl From<&ReferenceLeg> for LegReport {
     }
 }
 
-/// The state of a part that this process may run without.
+/// The state of storage: the status alone where nothing more is known.
+#[derive(Serialize)]
+struct StorageReport<'a> {
+    status: &'static str,
+    #[serde(flatten)]
+    told: Option<ToldByStorage<'a>>,
+}
+
+#[derive(Serialize)]
+struct ToldByStorage<'a> {
+    database: &'static str,
+    lag_ms: u64,
+    waiting_rows: u64,
+    outbox_rows: u64,
+    outbox_bytes: u64,
+    stored_rows: u64,
+    duplicate_rows: u64,
+    rejected_rows: u64,
+    dropped_rows: u64,
+    conflated_quotes: u64,
+    last_quote_at: Option<DateTime<Utc>>,
+    last_error: Option<&'a str>,
+}
+
+impl<'a> From<&'a Storage> for StorageReport<'a> {
+    fn from(storage: &'a Storage) -> Self {
+        let status = |state: StorageState| state.as_str();
+        match storage {
+            Storage::Absent => Self { status: status(StorageState::Disabled), told: None },
+            Storage::Silent => Self { status: status(StorageState::Starting), told: None },
+            Storage::Told(health) => {
+                let told = (health.state != StorageState::Disabled).then(|| ToldByStorage::from(health));
+                Self { status: status(health.state), told }
+            }
+        }
+    }
+}
+
+impl<'a> From<&'a StorageHealth> for ToldByStorage<'a> {
+    fn from(health: &'a StorageHealth) -> Self {
+        Self {
+            database: health.database,
+            lag_ms: age_ms(health.lag),
+            waiting_rows: health.waiting_rows,
+            outbox_rows: health.outbox_rows,
+            outbox_bytes: health.outbox_bytes,
+            stored_rows: health.stored_rows,
+            duplicate_rows: health.duplicate_rows,
+            rejected_rows: health.rejected_rows,
+            dropped_rows: health.dropped_rows,
+            conflated_quotes: health.conflated_quotes,
+            last_quote_at: health.last_quote_at,
+            last_error: health.last_error.as_deref(),
+        }
+    }
+}
+
+/// The state of a part that this process does without.
 #[derive(Serialize)]
 struct PartReport {
     status: &'static str,
 }
 
 impl PartReport {
-    /// Nothing is stored, or nothing is published: this process has no such part.
+    /// Nothing is published.
     const DISABLED: Self = Self { status: "disabled" };
 }

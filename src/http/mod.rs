@@ -1,13 +1,16 @@
 //! What clients see over HTTP: every route and version on one screen, and the server that serves them.
 //!
-//! The one place with JSON shapes for clients. Handlers read a request, ask [`RateBook`](crate::rate_book) by
-//! message, and write the answer; they decide nothing about courses.
+//! The one place with JSON shapes for clients. Handlers read a request, ask [`RateBook`](crate::rate_book) or storage
+//! by message, and write the answer; they decide nothing about courses. Current courses never wait for storage.
 
+mod accept;
+mod chart;
 mod cors;
 mod error;
 mod guard;
 mod health;
 mod query;
+pub(crate) mod rows;
 mod v1;
 
 use std::io;
@@ -15,7 +18,7 @@ use std::net::{SocketAddr, TcpListener};
 use std::sync::Arc;
 use std::time::Duration;
 
-use actix::Recipient;
+use actix::{Message, Recipient};
 use actix_web::dev::Server;
 use actix_web::http::Method;
 use actix_web::http::header::{self, HeaderValue};
@@ -25,6 +28,7 @@ use socket2::{Domain, Protocol, Socket, Type};
 use self::cors::Cors;
 use self::error::ApiError;
 use self::query::Offer;
+use crate::history::{HistoryError, HistoryPorts};
 use crate::market::{Direction, ExchangeName, Moment};
 use crate::rate_book::{GetCourses, GetHealth};
 
@@ -33,6 +37,9 @@ fn routes(config: &mut web::ServiceConfig) {
     config
         .service(read_only("/v1/courses", v1::courses::all))
         .service(read_only("/v1/courses/{direction}", v1::courses::one))
+        .service(read_only("/v1/history", v1::history::rows))
+        .service(read_only("/v1/history/{direction}.svg", v1::history::chart))
+        .service(read_only("/v1/events", v1::events::rows))
         .service(read_only("/health", health::report))
         .service(read_only("/health/live", health::live))
         .service(read_only("/health/ready", health::ready))
@@ -48,6 +55,10 @@ const NO_SNIFF: HeaderValue = HeaderValue::from_static("nosniff");
 /// Time in which [`RateBook`](crate::rate_book) has to answer. It answers within a millisecond unless it is stuck,
 /// and a client that waits longer than this for a course would get one that has aged while it waited.
 const BOOK_TIMEOUT: Duration = Duration::from_secs(1);
+
+/// Time in which storage has to answer. It gives its database 5 s for a statement: what waits for this long waits
+/// behind others, or for a storage that is gone.
+const HISTORY_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// Time for the first head of a connection, and for the body of a request.
 const REQUEST_TIMEOUT: Duration = Duration::from_secs(5);
@@ -80,6 +91,8 @@ pub struct HttpSetup {
     pub max_connections: usize,
     /// Origins that browsers may ask from, `*` for any; empty for none.
     pub cors_origins: Vec<String>,
+    /// Whom to ask about stored data; `None` where this process reads none.
+    pub history: Option<HistoryPorts>,
     /// When the process started.
     pub started_at: Moment,
 }
@@ -88,6 +101,7 @@ pub struct HttpSetup {
 struct Shared {
     courses: Recipient<GetCourses>,
     health: Recipient<GetHealth>,
+    history: Option<HistoryPorts>,
     offer: Offer,
     cors: Cors,
     started_at: Moment,
@@ -98,11 +112,29 @@ impl From<HttpSetup> for Shared {
         Self {
             courses: setup.courses,
             health: setup.health,
+            history: setup.history,
             offer: Offer { directions: setup.directions, exchanges: setup.exchanges },
             cors: Cors::new(setup.cors_origins),
             started_at: setup.started_at,
         }
     }
+}
+
+impl Shared {
+    /// Whom to ask about stored data.
+    fn history(&self) -> Result<&HistoryPorts, ApiError> {
+        self.history.as_ref().ok_or(ApiError::HistoryDisabled)
+    }
+}
+
+/// Asks storage, for as long as an answer is worth waiting for.
+async fn ask_storage<M, T>(port: &Recipient<M>, question: M) -> Result<T, HistoryError>
+where
+    M: Message<Result = Result<T, HistoryError>> + Send + 'static,
+    T: Send + 'static,
+{
+    let reply = port.send(question).timeout(HISTORY_TIMEOUT).await;
+    reply.unwrap_or_else(|error| Err(HistoryError::Unavailable(error.to_string())))
 }
 
 /// Binds the address, so that a process that cannot have it ends before it starts anything else.
@@ -207,6 +239,7 @@ mod tests {
             exchanges: Arc::new([]),
             max_connections: 1,
             cors_origins: Vec::new(),
+            history: None,
             started_at: clock::now(),
         }));
         let app =

@@ -1,5 +1,6 @@
 //! The actor around the book: it unpacks messages, reads the clock, and says in the log what changed.
 
+use std::collections::HashMap;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::time::Duration;
 
@@ -7,12 +8,17 @@ use actix::prelude::*;
 use log::{error, info, warn};
 
 use super::book::{Book, BookSettings, Change, Event};
+use super::hand_over::HandOver;
 use super::messages::{
     Answer, BookHealth, CoursesError, GetCourses, GetHealth, ReportLife, ReportLink, ReportListing,
     ReportQuotes, ReportReconnect,
 };
+use super::record::{EventKind, RecordedEvent};
 use crate::clock;
-use crate::market::Moment;
+use crate::market::{ExchangeName, Moment, Refusal};
+
+/// How often refusals are told as events: one a minute for each exchange and reason, however many there are.
+const TELL_REFUSALS_EVERY: Duration = Duration::from_secs(60);
 
 /// How often the passing of time is looked at. Courses are judged when they are asked for; this only tells the log
 /// who answers, so it has to be short against the seconds in which people read.
@@ -27,6 +33,10 @@ const MAILBOX_CAPACITY: usize = 4096;
 pub struct RateBook {
     book: Book,
     failures: Recipient<BookFailed>,
+    /// Where what is accepted, and what happens, is left to be stored; `None` where nothing is stored.
+    storage: Option<HandOver>,
+    /// The refusals that were told as events.
+    told_refusals: HashMap<(ExchangeName, Refusal), u64>,
 }
 
 /// A rule of the book panicked. All of its quotes are forgotten.
@@ -35,17 +45,57 @@ pub struct RateBook {
 pub struct BookFailed;
 
 impl RateBook {
-    /// A hub without quotes.
-    pub fn new(settings: BookSettings, failures: Recipient<BookFailed>) -> Self {
-        Self { book: Book::new(settings, clock::now()), failures }
+    /// A hub without quotes. What it accepts it leaves in `storage`, if there is one.
+    pub fn new(settings: BookSettings, failures: Recipient<BookFailed>, storage: Option<HandOver>) -> Self {
+        let book = Book::new(settings, clock::now());
+        let book = if storage.is_some() { book.recording() } else { book };
+        Self { book, failures, storage, told_refusals: HashMap::new() }
     }
 
-    fn apply(&mut self, event: Event) {
+    /// Takes in what happened, and leaves what was accepted.
+    pub(super) fn apply(&mut self, event: Event) {
         let changes = self.guarded(|book, now| {
             fail::fail_point!("rate_book::apply");
             book.apply(event, now)
         });
-        log_changes(changes.unwrap_or_default());
+        self.tell(changes.unwrap_or_default());
+        if let Some(storage) = &self.storage {
+            storage.push_quotes(self.book.drain_accepted());
+        }
+    }
+
+    /// Tells what changed by the mere passing of time.
+    pub(super) fn look_at_the_time(&mut self) {
+        let changes = self.guarded(|book, now| {
+            fail::fail_point!("rate_book::tick");
+            book.tick(now)
+        });
+        self.tell(changes.unwrap_or_default());
+    }
+
+    /// Tells the log and the storage what changed.
+    fn tell(&self, changes: Vec<Change>) {
+        for change in changes {
+            log_change(&change);
+            self.record(kind_of(&change), concerned(&change), described(&change), 1);
+        }
+    }
+
+    fn record(&self, kind: EventKind, exchange: Option<ExchangeName>, reason: String, count: u64) {
+        if let Some(storage) = &self.storage {
+            storage.push_event(RecordedEvent { at: clock::now().wall, kind, exchange, reason, count });
+        }
+    }
+
+    /// Records how many quotes were refused since this was told last.
+    pub(super) fn tell_refusals(&mut self) {
+        let totals: Vec<_> = self.book.refusals().collect();
+        for (exchange, refusal, total) in totals {
+            let told = self.told_refusals.insert((exchange, refusal), total).unwrap_or_default();
+            if total > told {
+                self.record(EventKind::Refusal, Some(exchange), refusal.as_str().to_owned(), total - told);
+            }
+        }
     }
 
     /// Runs a rule; `None` if it panicked.
@@ -55,6 +105,7 @@ impl RateBook {
         let result = catch_unwind(AssertUnwindSafe(|| rule(book, now)));
         if result.is_err() {
             error!("rate_book: panicked, forgetting every quote");
+            self.record(EventKind::BookFailure, None, "panicked, every quote forgotten".to_owned(), 1);
             self.book.forget_quotes(now);
             if self.failures.try_send(BookFailed).is_err() {
                 error!("rate_book: nobody hears that it panicked");
@@ -64,21 +115,44 @@ impl RateBook {
     }
 }
 
-fn log_changes(changes: Vec<Change>) {
-    for change in changes {
-        match change {
-            Change::Switched { from, to: Some(to), reason } => match from {
-                None => info!("rate_book: {to} answers ({reason})"),
-                Some(from) => warn!("rate_book: {to} answers instead of {from} ({reason})"),
-            },
-            Change::Switched { to: None, reason, .. } => error!("rate_book: nobody can answer ({reason})"),
-            Change::ClockJumped { by } => {
-                warn!("rate_book: the clocks parted by {} s, so every quote is stale", by.as_secs());
-            }
-            Change::OurClockIsSlow => {
-                error!("rate_book: most exchanges are ahead of this machine's clock: set it by NTP");
-            }
+fn log_change(change: &Change) {
+    let text = described(change);
+    match change {
+        Change::Switched { from: None, to: Some(_), .. } => info!("rate_book: {text}"),
+        Change::Switched { to: Some(_), .. } | Change::ClockJumped { .. } => warn!("rate_book: {text}"),
+        Change::Switched { to: None, .. } | Change::OurClockIsSlow => error!("rate_book: {text}"),
+    }
+}
+
+/// What changed, for people.
+fn described(change: &Change) -> String {
+    match change {
+        Change::Switched { from: None, to: Some(to), reason } => format!("{to} answers ({reason})"),
+        Change::Switched { from: Some(from), to: Some(to), reason } => {
+            format!("{to} answers instead of {from} ({reason})")
         }
+        Change::Switched { to: None, reason, .. } => format!("nobody can answer ({reason})"),
+        Change::ClockJumped { by } => {
+            format!("the clocks parted by {} s, so every quote is stale", by.as_secs())
+        }
+        Change::OurClockIsSlow => {
+            "most exchanges are ahead of this machine's clock: set it by NTP".to_owned()
+        }
+    }
+}
+
+fn kind_of(change: &Change) -> EventKind {
+    match change {
+        Change::Switched { .. } => EventKind::Failover,
+        Change::ClockJumped { .. } | Change::OurClockIsSlow => EventKind::Clock,
+    }
+}
+
+/// The exchange that lost its place, else the one that has it now.
+fn concerned(change: &Change) -> Option<ExchangeName> {
+    match change {
+        Change::Switched { from, to, .. } => from.or(*to),
+        Change::ClockJumped { .. } | Change::OurClockIsSlow => None,
     }
 }
 
@@ -87,13 +161,10 @@ impl Actor for RateBook {
 
     fn started(&mut self, ctx: &mut Self::Context) {
         ctx.set_mailbox_capacity(MAILBOX_CAPACITY);
-        ctx.run_interval(TICK, |actor, _| {
-            let changes = actor.guarded(|book, now| {
-                fail::fail_point!("rate_book::tick");
-                book.tick(now)
-            });
-            log_changes(changes.unwrap_or_default());
-        });
+        ctx.run_interval(TICK, |actor, _| actor.look_at_the_time());
+        if self.storage.is_some() {
+            ctx.run_interval(TELL_REFUSALS_EVERY, |actor, _| actor.tell_refusals());
+        }
     }
 }
 

@@ -11,6 +11,7 @@ use super::messages::{
     ReportReconnect,
 };
 use super::messages::{Epoch, Wanted};
+use super::record::{Accepted, Span};
 use super::route::{Map, Route};
 use super::selection::Since;
 use super::shelf::{Kept, Shelf};
@@ -132,6 +133,8 @@ pub struct Book {
     pub(super) clock_is_slow: bool,
     sequence: u64,
     answering: Option<usize>,
+    /// What was accepted since it was drained last, each with whether its price is news; `None` where nobody wants it.
+    accepted: Option<Vec<(Accepted, bool)>>,
 }
 
 impl Book {
@@ -162,7 +165,27 @@ impl Book {
             clock_is_slow: false,
             sequence: 0,
             answering: None,
+            accepted: None,
         }
+    }
+
+    /// The same book, which from now on keeps what it accepts for [`Book::drain_accepted`].
+    pub fn recording(self) -> Self {
+        Self { accepted: Some(Vec::new()), ..self }
+    }
+
+    /// The quotes that were accepted since this was asked last, in their order, each with whether it says something
+    /// new; none from a book that does not record.
+    pub fn drain_accepted(&mut self) -> impl Iterator<Item = (Accepted, bool)> {
+        self.accepted.iter_mut().flat_map(|accepted| accepted.drain(..))
+    }
+
+    /// How many quotes of each exchange were refused since the start, and why.
+    pub fn refusals(&self) -> impl Iterator<Item = (ExchangeName, Refusal, u64)> {
+        self.shelves.iter().flat_map(|shelf| {
+            let counted = Refusal::ALL.into_iter().zip(shelf.counters.refused);
+            counted.filter(|(_, count)| *count > 0).map(|(refusal, count)| (shelf.name, refusal, count))
+        })
     }
 
     /// Takes in what happened, and says what changed by it.
@@ -333,6 +356,23 @@ impl Book {
         // A body without a number confirms the frame that had one.
         let sequence = quote.sequence.or(previous.and_then(|previous| previous.quote.sequence));
         let kept = Kept { quote: Quote { sequence, ..quote }, value, received_at, fresh_since };
+        if let Some(accepted) = &mut self.accepted {
+            let says_the_same = |known: &Kept| {
+                known.quote.same_price(&kept.quote) && known.quote.validity == kept.quote.validity
+            };
+            let waiting = slot.and_then(|slot| shelf.waiting(slot));
+            let is_change = !previous.into_iter().chain(waiting).any(says_the_same);
+            accepted.push((
+                Accepted {
+                    exchange: shelf.name,
+                    quote: kept.quote.clone(),
+                    value,
+                    received_at: received_at.wall,
+                    span: Span::of(value),
+                },
+                is_change,
+            ));
+        }
         let slot = slot.unwrap_or_else(|| self.list(at, kept.quote.direction));
         self.keep(at, slot, kept);
         Ok(())
@@ -353,15 +393,20 @@ impl Book {
             shelf.counters.stamped_at = Some(received_at.monotonic);
         }
         let slot = shelf.slot_mut(slot);
+        let has_begun = |waiting: &Kept| match waiting.quote.validity {
+            Validity::Fixing { starts_at, .. } => starts_at <= received_at.wall,
+            Validity::Live => true,
+        };
         match kept.quote.validity {
             Validity::Live => slot.kept = Some(kept),
-            Validity::Fixing { starts_at, .. } if starts_at > received_at.wall => slot.waiting = Some(kept),
+            Validity::Fixing { starts_at, .. } if starts_at > received_at.wall => {
+                // What waited before, and has begun, counts until this one begins.
+                if let Some(begun) = slot.waiting.replace(kept).filter(has_begun) {
+                    slot.kept = Some(begun);
+                }
+            }
             Validity::Fixing { .. } => {
                 slot.kept = Some(kept);
-                let has_begun = |waiting: &Kept| match waiting.quote.validity {
-                    Validity::Fixing { starts_at, .. } => starts_at <= received_at.wall,
-                    Validity::Live => true,
-                };
                 // What has begun was compared as `previous`, and is not newer than what is kept now.
                 if slot.waiting.as_ref().is_some_and(has_begun) {
                     slot.waiting = None;

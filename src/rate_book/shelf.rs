@@ -158,6 +158,11 @@ impl Shelf {
         self.slots[at].kept.as_ref().or(self.slots[at].waiting.as_ref())
     }
 
+    /// The fixing of a slot that waits for its date.
+    pub(super) fn waiting(&self, at: usize) -> Option<&Kept> {
+        self.slots[at].waiting.as_ref()
+    }
+
     pub(super) fn is_usable(&self, kept: &Kept, now: Moment) -> bool {
         match kept.quote.validity {
             Validity::Fixing { starts_at, ends_at } => starts_at <= now.wall && now.wall < ends_at,

@@ -9,6 +9,8 @@ use super::*;
 use crate::market::number::{decimal, plain};
 use crate::market::{Direction, ExchangeName, Moment, Quote, Refusal, Transport, Validity};
 
+mod recording;
+
 const BINANCE: ExchangeName = ExchangeName::new("binance");
 const KRAKEN: ExchangeName = ExchangeName::new("kraken");
 const COINGECKO: ExchangeName = ExchangeName::new("coingecko");
@@ -699,4 +701,19 @@ fn a_market_that_is_stale_is_not_answered_over_yesterdays_fixing() {
     scene.wait(3_000);
     assert!(scene.course_of(BINANCE, "BTC-USD").is_err());
     assert_eq!(scene.course_of(BINANCE, "BTC-EUR").as_deref(), Ok("56000.15"));
+}
+
+#[test]
+fn a_fixing_that_was_told_only_before_its_date_counts_until_the_next_one_begins() {
+    let mut scene = Scene::new();
+    scene.list(CBR, &["USD-RUB"]);
+    scene.fix("2026-11-21", &[("USD-RUB", "80")]);
+    scene.wait(24 * 3_600_000);
+    scene.fix("2026-11-23", &[("USD-RUB", "81")]);
+    let wanted = Wanted::All(vec![direction("USD-RUB")]);
+    let question = GetCourses { exchanger: Some(CBR), wanted, max_age: None };
+    let value = |scene: &Scene| plain(scene.book.courses(&question, scene.now).unwrap().courses[0].value);
+    assert_eq!(value(&scene), "80");
+    scene.wait(36 * 3_600_000);
+    assert_eq!(value(&scene), "81");
 }

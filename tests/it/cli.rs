@@ -7,21 +7,21 @@ use std::process::{Command, Output, Stdio};
 
 use crate::support::program::{Running, ratebook};
 
-fn run(arguments: &[&str], variables: &[(&str, &str)]) -> Output {
+pub(crate) fn run(arguments: &[&str], variables: &[(&str, &str)]) -> Output {
     let directory = tempfile::tempdir().unwrap();
     ratebook(directory.path()).args(arguments).envs(variables.iter().copied()).output().unwrap()
 }
 
-fn stdout(output: &Output) -> String {
+pub(crate) fn stdout(output: &Output) -> String {
     String::from_utf8(output.stdout.clone()).unwrap()
 }
 
-fn stderr(output: &Output) -> String {
+pub(crate) fn stderr(output: &Output) -> String {
     String::from_utf8(output.stderr.clone()).unwrap()
 }
 
 /// The one CRITICAL line.
-fn critical(output: &Output) -> String {
+pub(crate) fn critical(output: &Output) -> String {
     let stderr = stderr(output);
     let lines: Vec<&str> = stderr.lines().filter(|line| line.contains(" CRITICAL ")).collect();
     assert_eq!(lines.len(), 1, "{stderr}");
@@ -178,7 +178,7 @@ fn version_tells_the_commit() {
 
 #[test]
 fn help_of_every_command_is_complete() {
-    for command in ["serve", "demo", "simulate", "courses", "check-config", "decode"] {
+    for command in ["serve", "demo", "simulate", "courses", "check-config", "migrate", "export", "decode"] {
         let output = run(&[command, "--help"], &[]);
         assert_eq!(output.status.code(), Some(0), "{command}");
         let help = stdout(&output);

@@ -6,6 +6,7 @@
 
 mod cli;
 mod clients;
+mod databases;
 mod documents;
 mod failover;
 mod fixtures;
@@ -16,5 +17,8 @@ mod panics;
 mod recordings;
 mod replay;
 mod simulator;
+mod storage;
+mod storage_commands;
 mod supervisor;
 mod support;
+mod tls;

@@ -1,4 +1,5 @@
-//! `GET /v1/courses` and `GET /v1/courses/{direction}`: current courses from one exchange.
+//! `GET /v1/courses` and `GET /v1/courses/{direction}`: courses from one exchange, the current ones or, with `at`,
+//! those of a past time. Only the latter ask storage.
 //!
 //! The body is written by hand: it is the one on the hot path, its shape never changes, and a decimal goes out
 //! digit by digit, without floating point.
@@ -9,13 +10,16 @@ use actix_web::http::header::{self, HeaderMap, HeaderName, HeaderValue};
 use actix_web::{HttpRequest, HttpResponse, web};
 use xxhash_rust::xxh3::xxh3_128;
 
+use crate::clock;
+use crate::history::PastAnswer;
 use crate::http::error::ApiError;
-use crate::http::query::Question;
-use crate::http::{BOOK_TIMEOUT, Shared, age_ms};
+use crate::http::query::{PastTime, Question, written};
+use crate::http::{BOOK_TIMEOUT, Shared, age_ms, ask_storage};
 use crate::market::number;
 use crate::rate_book::{Answer, ReferenceLeg};
 
 const RATEBOOK_AGE_MS: HeaderName = HeaderName::from_static("ratebook-age-ms");
+const RATEBOOK_AS_OF: HeaderName = HeaderName::from_static("ratebook-as-of");
 const RATEBOOK_LEGS: HeaderName = HeaderName::from_static("ratebook-legs");
 const RATEBOOK_MISSING: HeaderName = HeaderName::from_static("ratebook-missing");
 const RATEBOOK_SEQUENCE: HeaderName = HeaderName::from_static("ratebook-sequence");
@@ -25,7 +29,7 @@ pub(in crate::http) async fn all(
     request: HttpRequest,
     shared: web::Data<Shared>,
 ) -> Result<HttpResponse, ApiError> {
-    let question = Question::of_all(request.query_string(), &shared.offer)?;
+    let question = Question::of_all(request.query_string(), &shared.offer, clock::now().wall)?;
     courses(&request, &shared, question).await
 }
 
@@ -35,7 +39,7 @@ pub(in crate::http) async fn one(
     shared: web::Data<Shared>,
 ) -> Result<HttpResponse, ApiError> {
     let direction = request.match_info().query("direction");
-    let question = Question::of_one(direction, request.query_string(), &shared.offer)?;
+    let question = Question::of_one(direction, request.query_string(), &shared.offer, clock::now().wall)?;
     courses(&request, &shared, question).await
 }
 
@@ -45,25 +49,59 @@ async fn courses(
     question: Question,
 ) -> Result<HttpResponse, ApiError> {
     fail::fail_point!("http::courses");
+    if let Some(past) = question.past {
+        return past_courses(request, shared, &question, past).await;
+    }
     let reply = shared.courses.send(question.message.clone()).timeout(BOOK_TIMEOUT).await;
     match reply {
-        Ok(Ok(answer)) => Ok(response(request.headers(), &answer)),
+        Ok(Ok(answer)) => Ok(response(request.headers(), &answer, current(&answer))),
         Ok(Err(error)) => Err(question.refusal(error, &shared.offer)),
         Err(_) => Err(ApiError::Stalled),
     }
 }
 
-fn response(asked: &HeaderMap, answer: &Answer) -> HttpResponse {
+async fn past_courses(
+    request: &HttpRequest,
+    shared: &Shared,
+    question: &Question,
+    past: PastTime,
+) -> Result<HttpResponse, ApiError> {
+    let ports = shared.history()?;
+    let reply = ask_storage(&ports.past_courses, past.question(question.message.clone())).await;
+    match reply {
+        Ok(PastAnswer { answer, as_of }) => {
+            let mut response = response(request.headers(), &answer, []);
+            let as_of = HeaderValue::try_from(written(as_of)).map_err(|_| ApiError::Internal)?;
+            response.headers_mut().insert(RATEBOOK_AS_OF, as_of);
+            Ok(response)
+        }
+        Err(error) => Err(past.refusal(error)),
+    }
+}
+
+/// The headers that only current courses have: those of the past do not grow older, and have no place in the book.
+fn current(answer: &Answer) -> [(HeaderName, HeaderValue); 3] {
+    [
+        (header::AGE, HeaderValue::from(answer.age.as_secs())),
+        (RATEBOOK_AGE_MS, HeaderValue::from(age_ms(answer.age))),
+        (RATEBOOK_SEQUENCE, HeaderValue::from(answer.sequence)),
+    ]
+}
+
+fn response(
+    asked: &HeaderMap,
+    answer: &Answer,
+    headers: impl IntoIterator<Item = (HeaderName, HeaderValue)>,
+) -> HttpResponse {
     let body = body(answer);
     let etag = etag(body.as_bytes());
     let is_known = is_known_to_client(asked, &etag);
     let mut response = if is_known { HttpResponse::NotModified() } else { HttpResponse::Ok() };
-    response
-        .insert_header((header::CACHE_CONTROL, HeaderValue::from_static("no-cache")))
-        .insert_header((header::AGE, HeaderValue::from(answer.age.as_secs())))
-        .insert_header((RATEBOOK_AGE_MS, HeaderValue::from(age_ms(answer.age))))
-        .insert_header((RATEBOOK_SEQUENCE, HeaderValue::from(answer.sequence)))
-        .insert_header((header::ETAG, etag));
+    response.insert_header((header::CACHE_CONTROL, HeaderValue::from_static("no-cache")));
+    headers.into_iter().for_each(|pair| {
+        response.insert_header(pair);
+    });
+    response.insert_header((header::ETAG, etag));
     if !answer.legs.is_empty() {
         response.insert_header((RATEBOOK_LEGS, joined(answer.legs.iter().map(Leg))));
     }

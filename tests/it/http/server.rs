@@ -7,6 +7,7 @@ use std::time::Duration;
 use actix::prelude::*;
 use actix_web::dev::ServerHandle;
 use ratebook::clock;
+use ratebook::history::HistoryPorts;
 use ratebook::http::{HttpSetup, listen, serve};
 use ratebook::market::{Course, ExchangeName, number};
 use ratebook::rate_book::{Answer, BookHealth, CoursesError, GetCourses, ReferenceLeg};
@@ -14,6 +15,7 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::time::timeout;
 
+use super::fake_archive::FakeArchive;
 use super::fake_book::{Courses, FakeBook, Health};
 
 /// Longest time that any answer may take here; what takes longer hangs.
@@ -51,7 +53,16 @@ impl TestServer {
         Self::start(Courses::Are(answer()), Health::Is(healthy()), origins)
     }
 
+    /// A server that reads this storage.
+    pub(super) fn with_archive(archive: FakeArchive) -> Self {
+        Self::start_with(Courses::Are(answer()), Health::Is(healthy()), &[], Some(archive.ports()))
+    }
+
     fn start(courses: Courses, health: Health, origins: &[&str]) -> Self {
+        Self::start_with(courses, health, origins, None)
+    }
+
+    fn start_with(courses: Courses, health: Health, origins: &[&str], history: Option<HistoryPorts>) -> Self {
         let asked = Arc::new(Mutex::new(Vec::new()));
         let book = FakeBook { courses, health, asked: asked.clone() }.start();
         let setup = HttpSetup {
@@ -61,6 +72,7 @@ impl TestServer {
             exchanges: Arc::new([BINANCE, KRAKEN]),
             max_connections: 2000,
             cors_origins: origins.iter().map(ToString::to_string).collect(),
+            history,
             started_at: clock::now(),
         };
         let listener = listen("127.0.0.1:0".parse().unwrap()).unwrap();

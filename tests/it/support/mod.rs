@@ -13,7 +13,9 @@ use ratebook::simulator::{Simulator, SimulatorOptions};
 use serde_json::Value;
 use tokio::time::{Instant, sleep, timeout};
 
+pub(crate) mod postgres;
 pub(crate) mod program;
+pub(crate) mod sqlite;
 
 /// How long a test waits for what has to happen some time; the limits that it checks are shorter.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(30);
@@ -24,7 +26,7 @@ pub(crate) struct World {
     pub(crate) service: SocketAddr,
     pub(crate) client: Client,
     running: (Simulator, Service),
-    /// Where bans are remembered; removed with the world.
+    /// Where bans are remembered, and quotes wait for PostgreSQL; removed with the world.
     _directory: tempfile::TempDir,
 }
 
@@ -67,8 +69,10 @@ impl World {
         let mut settings = Settings {
             listen: SocketAddr::from(([127, 0, 0, 1], 0)),
             state_file: directory.path().join("state.json"),
+            database_url: "sqlite://:memory:".to_owned(),
             ..Settings::default()
         };
+        settings.storage.outbox = directory.path().join("outbox.db");
         for row in EXCHANGES {
             let exchange = settings.exchanges.get_mut(&row.name).unwrap();
             let (rest_url, ws_url) = row.served_at(address);
@@ -105,6 +109,21 @@ impl World {
     /// Asks the service.
     pub(crate) async fn get(&self, path: &str) -> Answer {
         get(&self.client, &format!("http://{}{path}", self.service)).await
+    }
+
+    /// Asks the service for CSV: the rows without the line of names.
+    pub(crate) async fn csv(&self, path: &str) -> Vec<Vec<String>> {
+        let url = format!("http://{}{path}", self.service);
+        let mut response = self.client.get(url).insert_header(("accept", "text/csv")).send().await.unwrap();
+        let body = response.body().limit(16 << 20).await.unwrap();
+        let text = String::from_utf8(body.to_vec()).unwrap();
+        assert_eq!(response.status(), 200, "{path}: {text}");
+        text.lines().skip(1).map(|line| line.split(',').map(str::to_owned).collect()).collect()
+    }
+
+    /// What `/health` says of the storage.
+    pub(crate) async fn storage(&self) -> Value {
+        self.get("/health").await.body["storage"].clone()
     }
 
     /// Breaks an exchange.

@@ -1,44 +1,29 @@
-//! What the parameters of `/v1/courses` mean: from the text of a query to a question for the book.
-//!
-//! Separate because it is pure and faces the public: whatever the bytes are, the outcome is a question or a
-//! refusal that names the parameter and what it accepts. A parameter that is not understood is refused, never
-//! skipped, because a price for another question than the one that was meant is a wrong price.
+//! The parameters of `/v1/courses` and `/v1/courses/{direction}`: which courses, how young, and as of when.
 
-use std::borrow::Cow;
-use std::sync::Arc;
 use std::time::Duration;
 
-use percent_encoding::percent_decode_str;
+use chrono::{DateTime, Utc};
 
-use super::error::{ApiError, Fault};
-use crate::market::{Asset, Direction, ExchangeName};
+use super::super::error::{ApiError, Fault};
+use super::parameter::{Offer, Parameter, cut, texts};
+use super::time::{moment, written};
+use super::values::Values;
+use crate::history::{GetPastCourses, HistoryError, Policy};
+use crate::market::{Asset, Direction};
 use crate::rate_book::{CoursesError, GetCourses, Wanted};
 
 /// Most directions in one question; bounds the work that one request can cause.
 const MAX_DIRECTIONS: usize = 100;
 
-/// Most characters of a client's text that an error repeats.
-const MAX_ECHO: usize = 40;
+/// How far a stored point may be from the time asked for, where the client does not say: ten times as far as quiet
+/// markets are stored, and near enough for a receipt.
+const USUAL_TOLERANCE: Duration = Duration::from_secs(10 * 60);
 
-/// What can be asked for.
-#[derive(Debug, Clone)]
-pub(super) struct Offer {
-    /// The configured directions.
-    pub(super) directions: Arc<[Direction]>,
-    /// The enabled exchanges.
-    pub(super) exchanges: Arc<[ExchangeName]>,
-}
+/// Shortest tolerance: below a second, hardly any stored point is ever found.
+const MIN_TOLERANCE: Duration = Duration::from_secs(1);
 
-/// A parameter of `/v1/courses`.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Parameter {
-    Exchanger,
-    Directions,
-    Direction,
-    Token,
-    Currency,
-    MaxAgeMs,
-}
+/// Longest tolerance: what is further away says nothing about the time asked for.
+const MAX_TOLERANCE: Duration = Duration::from_secs(7 * 24 * 60 * 60);
 
 /// The parameters of `/v1/courses`.
 const OF_ALL: &[Parameter] = &[
@@ -48,31 +33,50 @@ const OF_ALL: &[Parameter] = &[
     Parameter::Token,
     Parameter::Currency,
     Parameter::MaxAgeMs,
+    Parameter::At,
+    Parameter::Policy,
+    Parameter::Tolerance,
 ];
 
 /// The parameters of `/v1/courses/{direction}`, which has its direction in the path.
-const OF_ONE: &[Parameter] = &[Parameter::Exchanger, Parameter::MaxAgeMs];
+const OF_ONE: &[Parameter] =
+    &[Parameter::Exchanger, Parameter::MaxAgeMs, Parameter::At, Parameter::Policy, Parameter::Tolerance];
 
-impl Parameter {
-    const fn as_str(self) -> &'static str {
-        match self {
-            Self::Exchanger => "exchanger",
-            Self::Directions => "directions",
-            Self::Direction => "direction",
-            Self::Token => "token",
-            Self::Currency => "currency",
-            Self::MaxAgeMs => "max_age_ms",
-        }
-    }
-}
-
-/// A question for the book, and where it came from.
+/// A question for the book or for what is stored, and where it came from.
 #[derive(Debug, Clone)]
-pub(super) struct Question {
+pub(in crate::http) struct Question {
     /// What to ask.
-    pub(super) message: GetCourses,
+    pub(in crate::http) message: GetCourses,
+    /// As of when; `None` for the current courses.
+    pub(in crate::http) past: Option<PastTime>,
     /// The parameter that decided which directions are asked for; `None` if none did.
     decided_by: Option<Parameter>,
+}
+
+/// A time before now, and which stored points may stand for it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(in crate::http) struct PastTime {
+    at: DateTime<Utc>,
+    policy: Policy,
+    tolerance: Duration,
+}
+
+impl PastTime {
+    /// The question for the courses of that time.
+    pub(in crate::http) fn question(self, courses: GetCourses) -> GetPastCourses {
+        let Self { at, policy, tolerance } = self;
+        GetPastCourses { question: courses, at, policy, tolerance }
+    }
+
+    /// What to tell the client, when these courses are not to be had.
+    pub(in crate::http) fn refusal(self, error: HistoryError) -> ApiError {
+        match error {
+            HistoryError::NoDataAt => {
+                ApiError::NoDataAt { at: self.at, policy: self.policy, tolerance: self.tolerance }
+            }
+            other => ApiError::from(other),
+        }
+    }
 }
 
 impl Question {
@@ -80,28 +84,57 @@ impl Question {
     ///
     /// # Errors
     /// [`ApiError::Refused`] for everything that is not understood.
-    pub(super) fn of_all(query: &str, offer: &Offer) -> Result<Self, ApiError> {
-        Asked::read(query, OF_ALL, offer)?.question(offer)
+    pub(in crate::http) fn of_all(query: &str, offer: &Offer, now: DateTime<Utc>) -> Result<Self, ApiError> {
+        let values = Values::read(query, OF_ALL, offer)?;
+        let mut directions = AskedDirections::default();
+        for (parameter, value) in values.all(&[Parameter::Directions, Parameter::Direction]) {
+            value.split(',').try_for_each(|text| directions.add(parameter, text, offer))?;
+        }
+        Self::new(directions, &values, offer, now)
     }
 
     /// Reads the path and the query of `/v1/courses/{direction}`.
     ///
     /// # Errors
     /// [`ApiError::Refused`] for everything that is not understood.
-    pub(super) fn of_one(direction: &str, query: &str, offer: &Offer) -> Result<Self, ApiError> {
-        let mut asked = Asked::read(query, OF_ONE, offer)?;
-        asked.add_direction(Parameter::Direction, direction, offer)?;
-        asked.question(offer)
+    pub(in crate::http) fn of_one(
+        direction: &str,
+        query: &str,
+        offer: &Offer,
+        now: DateTime<Utc>,
+    ) -> Result<Self, ApiError> {
+        let values = Values::read(query, OF_ONE, offer)?;
+        let mut directions = AskedDirections::default();
+        directions.add(Parameter::Direction, direction, offer)?;
+        Self::new(directions, &values, offer, now)
+    }
+
+    fn new(
+        directions: AskedDirections,
+        values: &Values<'_>,
+        offer: &Offer,
+        now: DateTime<Utc>,
+    ) -> Result<Self, ApiError> {
+        let exchanger = values.exchanger()?;
+        let bases = || offer.directions.iter().map(|direction| direction.base);
+        let counters = || offer.directions.iter().map(|direction| direction.counter);
+        let token = values.once(Parameter::Token, |text| configured(Parameter::Token, text, bases()))?;
+        let currency =
+            values.once(Parameter::Currency, |text| configured(Parameter::Currency, text, counters()))?;
+        let max_age = values.once(Parameter::MaxAgeMs, max_age)?;
+        let past = past_time(values, now)?;
+        let (wanted, decided_by) = directions.wanted(token, currency, offer)?;
+        Ok(Self { message: GetCourses { exchanger, wanted, max_age }, past, decided_by })
     }
 
     /// What to tell the client, when the book has no courses for this question.
-    pub(super) fn refusal(&self, error: CoursesError, offer: &Offer) -> ApiError {
+    pub(in crate::http) fn refusal(&self, error: CoursesError, offer: &Offer) -> ApiError {
         let detail = error.to_string();
         match error {
-            CoursesError::UnknownDirection(_) => self.blame(Fault::UnknownDirection, detail, offer),
-            CoursesError::UnsupportedDirection(_) => self.blame(Fault::UnsupportedDirection, detail, offer),
+            CoursesError::UnknownDirection(_) => self.blame(Fault::UnknownDirection, &detail, offer),
+            CoursesError::UnsupportedDirection(_) => self.blame(Fault::UnsupportedDirection, &detail, offer),
             CoursesError::UnknownExchanger(_) => {
-                refused(Fault::UnknownExchanger, Parameter::Exchanger, detail, offer)
+                Parameter::Exchanger.refused(Fault::UnknownExchanger, &detail, offer)
             }
             CoursesError::Starting(judgements) => ApiError::Starting(judgements),
             CoursesError::Stale(judgements) => ApiError::Stale(judgements),
@@ -112,79 +145,48 @@ impl Question {
 
     /// Names the parameter that chose the directions. Where none did, the exchanger is what does not fit the
     /// configured ones.
-    fn blame(&self, fault: Fault, detail: String, offer: &Offer) -> ApiError {
-        refused(fault, self.decided_by.unwrap_or(Parameter::Exchanger), detail, offer)
+    fn blame(&self, fault: Fault, detail: &str, offer: &Offer) -> ApiError {
+        self.decided_by.unwrap_or(Parameter::Exchanger).refused(fault, detail, offer)
     }
 }
 
-/// The values of the parameters, each checked for itself.
+/// The directions that a request names, each once.
 #[derive(Debug, Default)]
-struct Asked {
-    exchanger: Option<ExchangeName>,
-    /// The directions, and the name under which the first of them came.
-    directions: Option<(Parameter, Vec<Direction>)>,
-    token: Option<Asset>,
-    currency: Option<Asset>,
-    max_age: Option<Duration>,
+struct AskedDirections {
+    /// The name under which the first of them came, and all of them; `None` if there is none.
+    named: Option<(Parameter, Vec<Direction>)>,
 }
 
-impl Asked {
-    fn read(query: &str, accepted: &[Parameter], offer: &Offer) -> Result<Self, ApiError> {
-        let mut asked = Self::default();
-        for pair in query.split('&').filter(|pair| !pair.is_empty()) {
-            let (name, value) = pair.split_once('=').unwrap_or((pair, ""));
-            let parameter = known_parameter(name, accepted)?;
-            let value = decoded(value).ok_or_else(|| {
-                let detail = format!("the value of `{}` is not UTF-8", parameter.as_str());
-                refused(Fault::InvalidParameter, parameter, detail, offer)
-            })?;
-            asked.take(parameter, &value, offer)?;
-        }
-        Ok(asked)
-    }
-
-    fn take(&mut self, parameter: Parameter, value: &str, offer: &Offer) -> Result<(), ApiError> {
-        match parameter {
-            Parameter::Directions | Parameter::Direction => {
-                value.split(',').try_for_each(|text| self.add_direction(parameter, text, offer))
-            }
-            Parameter::Exchanger => set_once(&mut self.exchanger, parameter, exchanger(value, offer)?, offer),
-            Parameter::Token => {
-                let bases = offer.directions.iter().map(|direction| direction.base);
-                set_once(&mut self.token, parameter, configured(parameter, value, bases, offer)?, offer)
-            }
-            Parameter::Currency => {
-                let counters = offer.directions.iter().map(|direction| direction.counter);
-                set_once(&mut self.currency, parameter, configured(parameter, value, counters, offer)?, offer)
-            }
-            Parameter::MaxAgeMs => set_once(&mut self.max_age, parameter, max_age(value, offer)?, offer),
-        }
-    }
-
-    fn add_direction(&mut self, parameter: Parameter, text: &str, offer: &Offer) -> Result<(), ApiError> {
-        let direction: Direction =
-            text.parse().map_err(|error| invalid(parameter, format!("{error}"), offer))?;
-        let (_, directions) = self.directions.get_or_insert_with(|| (parameter, Vec::new()));
+impl AskedDirections {
+    fn add(&mut self, parameter: Parameter, text: &str, offer: &Offer) -> Result<(), ApiError> {
+        let direction: Direction = text.parse().map_err(|error| parameter.invalid(error, offer))?;
+        let (_, directions) = self.named.get_or_insert_with(|| (parameter, Vec::new()));
         if directions.contains(&direction) {
             return Ok(());
         }
         if directions.len() == MAX_DIRECTIONS {
             let detail = format!("more than {MAX_DIRECTIONS} directions in one question");
-            return Err(invalid(parameter, detail, offer));
+            return Err(parameter.invalid(detail, offer));
         }
         directions.push(direction);
         Ok(())
     }
 
-    fn question(self, offer: &Offer) -> Result<Question, ApiError> {
-        let filter = match (self.token, self.currency) {
+    /// What these directions mean together with the filters, and which parameter decided it.
+    fn wanted(
+        self,
+        token: Option<Asset>,
+        currency: Option<Asset>,
+        offer: &Offer,
+    ) -> Result<(Wanted, Option<Parameter>), ApiError> {
+        let filter = match (token, currency) {
             (_, Some(_)) => Some(Parameter::Currency),
             (Some(_), None) => Some(Parameter::Token),
             (None, None) => None,
         };
-        let has_base = |direction: &&Direction| self.token.is_none_or(|base| direction.base == base);
+        let has_base = |direction: &&Direction| token.is_none_or(|base| direction.base == base);
         let has_counter =
-            |direction: &&Direction| self.currency.is_none_or(|counter| direction.counter == counter);
+            |direction: &&Direction| currency.is_none_or(|counter| direction.counter == counter);
         let passing: Vec<_> = offer.directions.iter().filter(has_base).filter(has_counter).copied().collect();
         if passing.is_empty() && filter.is_some() {
             return Err(ApiError::Refused {
@@ -194,7 +196,7 @@ impl Asked {
                 allowed: texts(offer.directions.iter().filter(has_base).map(|direction| direction.counter)),
             });
         }
-        let (wanted, decided_by) = match (self.directions, filter) {
+        Ok(match (self.named, filter) {
             (None, None) => (Wanted::Configured, None),
             (None, Some(filter)) => (Wanted::OfConfigured(passing), Some(filter)),
             (Some((parameter, directions)), None) => (Wanted::All(directions), Some(parameter)),
@@ -210,119 +212,73 @@ impl Asked {
                 }
                 (Wanted::All(directions), Some(parameter))
             }
+        })
+    }
+}
+
+/// As of when the courses are asked for. What only a past time can have, or only the present, names itself.
+fn past_time(values: &Values<'_>, now: DateTime<Utc>) -> Result<Option<PastTime>, ApiError> {
+    let at = values.once(Parameter::At, |text| {
+        let at = moment(text)?;
+        if at <= now { Ok(at) } else { Err(format!("{} is in the future", written(at))) }
+    })?;
+    let policy = values.once(Parameter::Policy, policy)?;
+    let tolerance = values.once(Parameter::Tolerance, tolerance)?;
+    let Some(at) = at else {
+        let only_with_at = [Parameter::Policy, Parameter::Tolerance];
+        return match only_with_at.into_iter().find(|parameter| values.has(*parameter)) {
+            None => Ok(None),
+            Some(parameter) => {
+                let detail = format!("`{}` means nothing without `at`", parameter.as_str());
+                Err(values.invalid(parameter, detail))
+            }
         };
-        let message = GetCourses { exchanger: self.exchanger, wanted, max_age: self.max_age };
-        Ok(Question { message, decided_by })
+    };
+    if values.has(Parameter::MaxAgeMs) {
+        let detail = "`max_age_ms` means nothing with `at`; `tolerance` does";
+        return Err(values.invalid(Parameter::MaxAgeMs, detail));
     }
+    let (policy, tolerance) = (policy.unwrap_or(Policy::ALL[0]), tolerance.unwrap_or(USUAL_TOLERANCE));
+    Ok(Some(PastTime { at, policy, tolerance }))
 }
 
-fn known_parameter(name: &str, accepted: &[Parameter]) -> Result<Parameter, ApiError> {
-    let plain = decoded(name);
-    let known = accepted.iter().find(|parameter| plain.as_deref() == Some(parameter.as_str()));
-    known.copied().ok_or_else(|| {
-        let shown = cut(plain.as_deref().unwrap_or(name));
-        ApiError::Refused {
-            fault: Fault::InvalidParameter,
-            detail: format!("unknown parameter `{shown}`"),
-            parameter: shown,
-            allowed: accepted.iter().map(|parameter| parameter.as_str().to_owned()).collect(),
-        }
-    })
+fn policy(text: &str) -> Result<Policy, String> {
+    let found = Policy::ALL.into_iter().find(|policy| policy.as_str() == text);
+    found.ok_or_else(|| format!("`{}` is no policy", cut(text)))
 }
 
-/// A text without its percent-encoding; `None` if its bytes are not UTF-8. A `%` without two hexadecimal digits, and
-/// a `+`, stay as they are: no name and no value may hold them, so they are refused where they stand.
-fn decoded(text: &str) -> Option<Cow<'_, str>> {
-    percent_decode_str(text).decode_utf8().ok()
+fn tolerance(text: &str) -> Result<Duration, String> {
+    let tolerance = humantime::parse_duration(text).ok();
+    let tolerance = tolerance.filter(|length| (MIN_TOLERANCE..=MAX_TOLERANCE).contains(length));
+    tolerance.ok_or_else(|| format!("`{}` is no duration from 1 s to 7 days", cut(text)))
 }
 
-fn exchanger(value: &str, offer: &Offer) -> Result<ExchangeName, ApiError> {
-    if value.is_empty() {
-        return Err(invalid(Parameter::Exchanger, "`exchanger` is empty".to_owned(), offer));
-    }
-    let found = offer.exchanges.iter().find(|name| name.as_str().eq_ignore_ascii_case(value));
-    found.copied().ok_or_else(|| {
-        let detail = format!("exchange `{}` is not enabled", cut(value));
-        refused(Fault::UnknownExchanger, Parameter::Exchanger, detail, offer)
-    })
-}
-
-/// The asset that `value` names, which has to be one of those on the asked side of the configured directions.
+/// The asset that a text names, which has to be one of those on the asked side of the configured directions.
 fn configured(
     parameter: Parameter,
-    value: &str,
+    text: &str,
     mut side: impl Iterator<Item = Asset>,
-    offer: &Offer,
-) -> Result<Asset, ApiError> {
-    let asset: Asset = value.parse().map_err(|error| invalid(parameter, format!("{error}"), offer))?;
+) -> Result<Asset, String> {
+    let asset: Asset = text.parse().map_err(|error| format!("{error}"))?;
     if side.any(|configured| configured == asset) {
         return Ok(asset);
     }
-    let detail = format!("no configured direction has `{asset}` as its `{}`", parameter.as_str());
-    Err(invalid(parameter, detail, offer))
+    Err(format!("no configured direction has `{asset}` as its `{}`", parameter.as_str()))
 }
 
-fn max_age(value: &str, offer: &Offer) -> Result<Duration, ApiError> {
+fn max_age(text: &str) -> Result<Duration, String> {
     // `parse` alone would accept a sign.
-    let is_digits = value.bytes().all(|byte| byte.is_ascii_digit());
-    let milliseconds = if is_digits { value.parse().ok() } else { None };
-    milliseconds.map(Duration::from_millis).ok_or_else(|| {
-        let detail = format!("`{}` is no number of milliseconds", cut(value));
-        invalid(Parameter::MaxAgeMs, detail, offer)
-    })
-}
-
-fn set_once<T>(slot: &mut Option<T>, parameter: Parameter, value: T, offer: &Offer) -> Result<(), ApiError> {
-    if slot.replace(value).is_some() {
-        let detail = format!("`{}` is given more than once", parameter.as_str());
-        return Err(invalid(parameter, detail, offer));
-    }
-    Ok(())
-}
-
-fn invalid(parameter: Parameter, detail: String, offer: &Offer) -> ApiError {
-    refused(Fault::InvalidParameter, parameter, detail, offer)
-}
-
-fn refused(fault: Fault, parameter: Parameter, detail: String, offer: &Offer) -> ApiError {
-    ApiError::Refused {
-        fault,
-        parameter: parameter.as_str().to_owned(),
-        detail,
-        allowed: allowed(parameter, offer),
-    }
-}
-
-/// What a parameter accepts. For `directions` these are the configured ones, although others may have a path too:
-/// which ones changes with what is listened to.
-fn allowed(parameter: Parameter, offer: &Offer) -> Vec<String> {
-    match parameter {
-        Parameter::Exchanger => texts(offer.exchanges.iter()),
-        Parameter::Directions | Parameter::Direction => texts(offer.directions.iter()),
-        Parameter::Token => texts(offer.directions.iter().map(|direction| direction.base)),
-        Parameter::Currency => texts(offer.directions.iter().map(|direction| direction.counter)),
-        Parameter::MaxAgeMs => vec!["a whole number of milliseconds, in digits alone".to_owned()],
-    }
-}
-
-/// Each text once, in the order of its first appearance.
-fn texts(items: impl Iterator<Item = impl ToString>) -> Vec<String> {
-    let mut texts = Vec::new();
-    for text in items.map(|item| item.to_string()) {
-        if !texts.contains(&text) {
-            texts.push(text);
-        }
-    }
-    texts
-}
-
-fn cut(text: &str) -> String {
-    text.chars().take(MAX_ECHO).collect()
+    let is_digits = text.bytes().all(|byte| byte.is_ascii_digit());
+    let milliseconds = if is_digits { text.parse().ok() } else { None };
+    let age = milliseconds.map(Duration::from_millis);
+    age.ok_or_else(|| format!("`{}` is no number of milliseconds", cut(text)))
 }
 
 #[cfg(test)]
 mod tests {
+    use super::super::parameter::MAX_ECHO;
     use super::*;
+    use crate::market::ExchangeName;
 
     fn offer() -> Offer {
         let directions = ["BTC-RUB", "BTC-USD", "ETH-RUB", "USDTTRC-USD"];
@@ -331,6 +287,10 @@ mod tests {
             directions: directions.iter().map(|text| text.parse().unwrap()).collect(),
             exchanges: exchanges.iter().map(|name| ExchangeName::new(name)).collect(),
         }
+    }
+
+    fn now() -> DateTime<Utc> {
+        "2026-11-20T12:00:00Z".parse().unwrap()
     }
 
     fn directions(texts: &[&str]) -> Vec<Direction> {
@@ -366,8 +326,9 @@ mod tests {
             ("max_age_ms=18446744073709551615", None, Wanted::Configured, ms(u64::MAX)),
             ("exchanger=cbr&token=ETH&max_age_ms=5", Some("cbr"), of_configured(&["ETH-RUB"]), ms(5)),
         ] {
-            let message =
-                Question::of_all(query, &offer()).unwrap_or_else(|error| panic!("{query}: {error}")).message;
+            let message = Question::of_all(query, &offer(), now())
+                .unwrap_or_else(|error| panic!("{query}: {error}"))
+                .message;
             assert_eq!(message.exchanger.map(|name| name.as_str()), exchanger, "{query}");
             assert_eq!(message.wanted, wanted, "{query}");
             assert_eq!(message.max_age, max_age, "{query}");
@@ -380,7 +341,8 @@ mod tests {
         let counters: &[&str] = &["RUB", "USD"];
         let configured: &[&str] = &["BTC-RUB", "BTC-USD", "ETH-RUB", "USDTTRC-USD"];
         let exchanges: &[&str] = &["binance", "kraken", "cbr"];
-        let names: &[&str] = &["exchanger", "directions", "direction", "token", "currency", "max_age_ms"];
+        let names: Vec<&str> = OF_ALL.iter().map(|parameter| parameter.as_str()).collect();
+        let names = names.as_slice();
         let number: &[&str] = &["a whole number of milliseconds, in digits alone"];
         use Fault::{InvalidParameter, UnknownExchanger};
         for (query, fault, parameter, allowed) in [
@@ -432,27 +394,79 @@ mod tests {
             ("max_age_ms=%D9%A1", InvalidParameter, "max_age_ms", number),
             ("max_age_ms=1&max_age_ms=1", InvalidParameter, "max_age_ms", number),
         ] {
-            check_refusal(query, Question::of_all(query, &offer()), fault, parameter, allowed);
+            check_refusal(query, Question::of_all(query, &offer(), now()), fault, parameter, allowed);
         }
     }
 
     #[test]
     fn one_course_takes_its_direction_from_the_path_and_few_parameters() {
-        let question = Question::of_one("btc-usd", "exchanger=binance&max_age_ms=7", &offer()).unwrap();
+        let question =
+            Question::of_one("btc-usd", "exchanger=binance&max_age_ms=7", &offer(), now()).unwrap();
         assert_eq!(question.message.wanted, Wanted::All(directions(&["BTC-USD"])));
         assert_eq!(question.message.exchanger.map(|name| name.as_str()), Some("binance"));
         assert_eq!(question.message.max_age, Some(Duration::from_millis(7)));
 
         let configured: &[&str] = &["BTC-RUB", "BTC-USD", "ETH-RUB", "USDTTRC-USD"];
         for path in ["BTCUSD", "BTC-USD,ETH-RUB", "..", "BTC-USD\0", "%2e", "\u{fffd}"] {
-            let refusal = Question::of_one(path, "", &offer());
+            let refusal = Question::of_one(path, "", &offer(), now());
             check_refusal(path, refusal, Fault::InvalidParameter, "direction", configured);
         }
         for query in ["directions=BTC-USD", "direction=BTC-USD", "token=BTC", "currency=USD"] {
-            let refusal = Question::of_one("BTC-USD", query, &offer());
+            let refusal = Question::of_one("BTC-USD", query, &offer(), now());
             let parameter = query.split('=').next().unwrap();
-            let allowed: &[&str] = &["exchanger", "max_age_ms"];
+            let allowed: &[&str] = &["exchanger", "max_age_ms", "at", "policy", "tolerance"];
             check_refusal(query, refusal, Fault::InvalidParameter, parameter, allowed);
+        }
+    }
+
+    #[test]
+    fn a_past_time_is_asked_for_with_its_policy_and_its_tolerance() {
+        let minutes = |count: u64| Duration::from_secs(60 * count);
+        for (query, at, policy, tolerance) in [
+            ("at=2026-11-20", "2026-11-20T00:00:00Z", Policy::Previous, minutes(10)),
+            ("at=2026-11-20T12:00:00Z", "2026-11-20T12:00:00Z", Policy::Previous, minutes(10)),
+            ("at=2026-11-20T15:00:00+03:00", "2026-11-20T12:00:00Z", Policy::Previous, minutes(10)),
+            ("at=2026-11-20T15:00:00%2B03:00", "2026-11-20T12:00:00Z", Policy::Previous, minutes(10)),
+            ("policy=nearest&at=2026-11-20", "2026-11-20T00:00:00Z", Policy::Nearest, minutes(10)),
+            ("policy=exact&at=2026-11-20&tolerance=1s", "2026-11-20T00:00:00Z", Policy::Exact, MIN_TOLERANCE),
+            ("at=2026-11-20&tolerance=1h%2030m", "2026-11-20T00:00:00Z", Policy::Previous, minutes(90)),
+            ("at=2026-11-20&tolerance=7d", "2026-11-20T00:00:00Z", Policy::Previous, MAX_TOLERANCE),
+        ] {
+            let expected = PastTime { at: at.parse().unwrap(), policy, tolerance };
+            let all = Question::of_all(query, &offer(), now()).unwrap();
+            let one = Question::of_one("BTC-USD", query, &offer(), now()).unwrap();
+            assert_eq!((all.past, one.past), (Some(expected), Some(expected)), "{query}");
+            assert_eq!(all.message.max_age, None, "{query}");
+        }
+        assert_eq!(Question::of_all("token=BTC", &offer(), now()).unwrap().past, None);
+    }
+
+    #[test]
+    fn what_a_past_time_cannot_have_is_refused_by_name() {
+        for (query, parameter) in [
+            ("at=", "at"),
+            ("at=yesterday", "at"),
+            ("at=2026-11-20T12:00:01Z", "at"),
+            ("at=2026-11-21", "at"),
+            ("at=2026-11-20&at=2026-11-20", "at"),
+            ("at=2026-11-20&max_age_ms=5", "max_age_ms"),
+            ("at=2026-11-20&policy=", "policy"),
+            ("at=2026-11-20&policy=next", "policy"),
+            ("at=2026-11-20&tolerance=10", "tolerance"),
+            ("at=2026-11-20&tolerance=999ms", "tolerance"),
+            ("at=2026-11-20&tolerance=7d%201s", "tolerance"),
+            ("at=2026-11-20&tolerance=-1s", "tolerance"),
+            ("at=2026-11-20&tolerance=99999999999999999999y", "tolerance"),
+            ("policy=previous", "policy"),
+            ("tolerance=10m", "tolerance"),
+            ("policy=previous&tolerance=10m&max_age_ms=1", "policy"),
+        ] {
+            match Question::of_all(query, &offer(), now()) {
+                Err(ApiError::Refused { fault: Fault::InvalidParameter, parameter: named, .. }) => {
+                    assert_eq!(named, parameter, "{query}");
+                }
+                other => panic!("{query} gave {other:?}"),
+            }
         }
     }
 
@@ -460,7 +474,7 @@ mod tests {
     fn a_hundred_different_directions_are_accepted_and_one_more_is_not() {
         let many = |count: usize| {
             let texts: Vec<String> = (0..count).map(|number| format!("A{number}X-USD")).collect();
-            Question::of_all(&format!("directions={},{}", texts[0], texts.join(",")), &offer())
+            Question::of_all(&format!("directions={},{}", texts[0], texts.join(",")), &offer(), now())
         };
         assert!(many(MAX_DIRECTIONS).is_ok());
         assert!(many(MAX_DIRECTIONS + 1).is_err());
@@ -476,7 +490,7 @@ mod tests {
             ("exchanger=cbr", "exchanger"),
         ] {
             let offer = offer();
-            let question = Question::of_all(query, &offer).unwrap();
+            let question = Question::of_all(query, &offer, now()).unwrap();
             let refusal =
                 question.refusal(CoursesError::UnsupportedDirection("BTC-USD".parse().unwrap()), &offer);
             let ApiError::Refused { fault, parameter: named, .. } = refusal else { panic!("{query}") };
@@ -495,7 +509,8 @@ mod tests {
             format!("token={long}"),
             format!("max_age_ms={long}"),
         ] {
-            let ApiError::Refused { parameter, detail, .. } = Question::of_all(&query, &offer()).unwrap_err()
+            let ApiError::Refused { parameter, detail, .. } =
+                Question::of_all(&query, &offer(), now()).unwrap_err()
             else {
                 panic!("{query}")
             };
