@@ -1,0 +1,76 @@
+//! The fault matrix: each row breaks something under load, and counts what that cost.
+//!
+//! `cargo test --test chaos` runs every row in its short form, some at a time. Behind `--`:
+//!
+//! - `--row D-01` runs the rows whose name begins so; it may stand several times.
+//! - `--full` runs them at full length, one after the other, and judges how long answers took. That takes two hours.
+//! - `--jobs N` runs so many rows at a time.
+//! - `--seed N` makes the random choices of an earlier run again.
+//!
+//! Each row prints one JSON line, and a table comes at the end; the exit code is 0 if every row passed. Rows of small
+//! disks mount them, so they need root.
+
+#![expect(clippy::unwrap_used, reason = "an unwrap that fails is a row that fails")]
+#![expect(clippy::print_stdout, reason = "rows print their figures")]
+
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::process::ExitCode;
+use std::sync::Mutex;
+use std::thread;
+
+use self::row::{Figures, Options, Row};
+
+mod disk;
+mod load;
+mod outside;
+mod row;
+mod service;
+mod storage;
+mod target;
+
+/// Real databases that can be broken, as the other tests have them.
+#[path = "../it/support"]
+#[expect(dead_code, reason = "rows need no database that survives the loss of power")]
+mod support {
+    pub(crate) mod postgres;
+    pub(crate) mod sqlite;
+
+    pub(crate) use crate::outside::PATIENCE;
+}
+
+fn main() -> ExitCode {
+    let mut arguments = std::env::args().skip(1);
+    // The runner starts itself anew as the service that it breaks.
+    if let Some("--service") = arguments.next().as_deref() {
+        return service::run(arguments);
+    }
+    let options = Options::read(std::env::args().skip(1));
+    let rows: Vec<Row> = storage::rows().into_iter().filter(|row| options.wants(row.id)).collect();
+    let (waiting, outcomes) = (Mutex::new(rows.iter()), Mutex::new(Vec::new()));
+    let work = || {
+        let next = || waiting.lock().unwrap().next();
+        while let Some(row) = next() {
+            let outcome = run(row, &options);
+            println!("{}", outcome.to_json(row, &options));
+            outcomes.lock().unwrap().push((*row, outcome));
+        }
+    };
+    thread::scope(|scope| {
+        for _ in 0..options.jobs {
+            scope.spawn(work);
+        }
+    });
+    let mut outcomes = outcomes.into_inner().unwrap();
+    outcomes.sort_by_key(|(row, _)| rows.iter().position(|other| other.id == row.id));
+    row::print_table(&outcomes);
+    let num_failed = outcomes.iter().filter(|(_, outcome)| !outcome.pass).count();
+    println!("\n{} passed, {num_failed} failed", outcomes.len() - num_failed);
+    if num_failed == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+}
+
+/// What a row measured, also if it broke off.
+fn run(row: &Row, options: &Options) -> Figures {
+    println!("# {} {}", row.id, row.claim);
+    let ran = catch_unwind(AssertUnwindSafe(|| (row.run)(options)));
+    ran.unwrap_or_else(|panic| Figures::failed(row::message(&*panic)))
+}
