@@ -33,11 +33,8 @@ const BURST: usize = 64;
 /// Quotes of one message: all markets of an exchange.
 const IN_MESSAGE: usize = NUM_MARKETS / EXCHANGES.len();
 
-/// What is measured: its name, where it ends, and where it begins.
-type Way = (&'static str, fn() -> Target, Feed);
-
 pub(crate) fn measure(scale: Scale) {
-    let rows: [Way; 4] = [
+    let rows: [Row; 4] = [
         ("hand-over, outbox, PostgreSQL", Target::durable_postgres, Feed::HandOver),
         ("RateBook, hand-over, outbox, PostgreSQL", Target::durable_postgres, Feed::RateBook),
         ("hand-over, SQLite", Target::sqlite, Feed::HandOver),
@@ -67,6 +64,9 @@ pub(crate) fn measure(scale: Scale) {
         );
     }
 }
+
+/// What a row is called, the database that each of its rounds makes anew, and where quotes go in.
+type Row = (&'static str, fn() -> Target, Feed);
 
 /// Where quotes are pushed into.
 #[derive(Clone, Copy)]
