@@ -120,7 +120,7 @@ fn round(target: &Target, length: Duration, feed: Feed) -> Outcome {
             left_behind,
         }
     });
-    // RateBook tells of an exchange that answers in place of another.
+    // What RateBook tells of itself is pushed too, and counts as an event.
     assert_eq!(target.count("quotes") + target.count("events"), outcome.num_quotes);
     outcome
 }
