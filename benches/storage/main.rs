@@ -33,6 +33,7 @@ mod support {
 
     use std::time::Duration;
 
+    pub(crate) mod exchanges;
     pub(crate) mod postgres;
     pub(crate) mod program;
     pub(crate) mod sqlite;

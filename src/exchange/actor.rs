@@ -117,17 +117,19 @@ impl ExchangeActor {
             reconnects: setup.reconnects.clone(),
         };
         let now = clock::now();
+        let exchange = (setup.plugin)();
+        let coverage = Coverage::new(setup.stale_after / 2, limits.contradiction_grace, exchange.pushes());
         Self {
             epoch,
             _lifeline: lifeline,
             progress,
-            exchange: (setup.plugin)(),
+            exchange,
             feed: Feed::default(),
             client: dial::client(setup.tls.clone()),
             sockets: Sockets::new(limits, now),
             polling: Polling::new(setup.poll_every, limits),
             instruments: Instruments::new(limits, now),
-            coverage: Coverage::new(setup.stale_after / 2, limits.contradiction_grace),
+            coverage,
             link: LinkState::new(limits.rest_takeover),
             outbox: Outbox::new(recipients),
             complaints: Complaints::default(),

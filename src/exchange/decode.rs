@@ -219,7 +219,11 @@ fn complaint(signal: &Signal) -> Option<String> {
         Signal::Error(detail) => Some(detail.clone()),
         Signal::SubscriptionRefused { id, detail } => Some(format!("subscription {id} refused: {detail}")),
         Signal::RateLimited { .. } => Some("the exchange asks for fewer requests".to_owned()),
-        Signal::Acknowledged(_) | Signal::FeedChanged | Signal::ReconnectSoon | Signal::Dial { .. } => None,
+        Signal::Greeted
+        | Signal::Acknowledged(_)
+        | Signal::FeedChanged
+        | Signal::ReconnectSoon
+        | Signal::Dial { .. } => None,
     }
 }
 

@@ -101,6 +101,20 @@ pub(super) fn time_in_ms(raw: &RawValue) -> Result<DateTime<Utc>, Refusal> {
     ms.and_then(DateTime::from_timestamp_millis).ok_or(Refusal::Syntax)
 }
 
+/// A time as RFC 3339 writes it, in a string.
+pub(super) fn time_as_text(raw: &RawValue) -> Result<DateTime<Utc>, Refusal> {
+    let text = string(raw).ok_or(Refusal::Syntax)?;
+    DateTime::parse_from_rfc3339(&text).map(DateTime::<Utc>::from).map_err(|_| Refusal::Syntax)
+}
+
+/// A time in milliseconds since 1970, as a JSON number or as a string that holds one.
+pub(super) fn time_in_ms_or_text(raw: &RawValue) -> Result<DateTime<Utc>, Refusal> {
+    let text = raw.get();
+    let unquoted = text.strip_prefix('"').and_then(|text| text.strip_suffix('"')).unwrap_or(text);
+    let ms = unquoted.parse::<u64>().ok().and_then(|ms| i64::try_from(ms).ok());
+    ms.and_then(DateTime::from_timestamp_millis).ok_or(Refusal::Syntax)
+}
+
 /// For a member that may be missing, where `null` is not the same as missing. Goes with `#[serde(default)]`.
 pub(super) fn present<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<&'de RawValue>, D::Error> {
     <&RawValue>::deserialize(deserializer).map(Some)

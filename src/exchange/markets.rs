@@ -28,6 +28,21 @@ pub(super) struct Market {
     pub(super) symbol: String,
 }
 
+impl Market {
+    /// The number of its subscription.
+    pub(super) fn subscription_id(&self) -> u64 {
+        subscription_id(&self.symbol)
+    }
+}
+
+/// The number of the subscription to a symbol, where each has a message of its own: the same whatever else is
+/// listened to, because a socket that is open goes on with the numbers that it began with. It fits into 32 bits,
+/// which every exchange takes (the FNV-1a hash).
+pub(super) fn subscription_id(symbol: &str) -> u64 {
+    let mix = |hash: u32, byte: u8| (hash ^ u32::from(byte)).wrapping_mul(0x0100_0193);
+    u64::from(symbol.bytes().fold(0x811c_9dc5, mix))
+}
+
 /// A row of the list of instruments: a market that is open for trading.
 #[derive(Debug, Clone)]
 pub(super) struct Instrument<'a> {
@@ -77,6 +92,10 @@ impl Markets {
         for candidate in markets.candidates.iter().flatten() {
             let market =
                 Market { direction: candidate.direction, symbol: spelling.symbol(candidate.direction) };
+            // Where the exchange gives our code to another asset, only the list can tell how it spells this one.
+            if spelling.direction(&market.symbol).is_some_and(|direction| direction != market.direction) {
+                continue;
+            }
             let is_wanted = scope.names(candidate.direction);
             if candidate.is_assumed || is_wanted {
                 markets.by_symbol.insert(market.symbol.clone(), market.direction);
@@ -144,6 +163,11 @@ impl Markets {
         }
     }
 
+    /// Whether a row of a list of all markets is one that nobody asked for, so that it is no news that it is there.
+    pub(super) fn leaves_out(&self, symbol: &str) -> bool {
+        self.candidates.is_some() && !self.by_symbol.contains_key(symbol)
+    }
+
     /// The exchange's spelling of a direction.
     pub(super) fn symbol(&self, direction: Direction) -> String {
         let market = self.heard.iter().find(|market| market.direction == direction);
@@ -164,6 +188,15 @@ impl Markets {
     pub(super) fn unsupported(&self) -> Vec<Direction> {
         self.unsupported.clone()
     }
+}
+
+/// The number of the subscription to a symbol, where each symbol is asked for by a message of its own. It follows from
+/// the symbol alone, so it stays when the list of instruments adds and removes others, and a refusal that names
+/// nothing but the symbol finds its subscription.
+pub(super) fn number_of(symbol: &str) -> u64 {
+    // FNV-1a: even short symbols that differ in one letter have different numbers.
+    let hash = |hash: u64, byte: u8| (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3);
+    symbol.bytes().fold(0xcbf2_9ce4_8422_2325, hash)
 }
 
 /// The markets that help to answer `wanted`: each crypto side against every hub, the hubs among themselves, and
@@ -274,6 +307,22 @@ mod tests {
     }
 
     #[test]
+    fn a_row_that_nobody_asked_for_is_left_out_unless_everything_is_read() {
+        let markets = markets("BTC-USD");
+        assert!(!markets.leaves_out("BTCUSDT") && markets.leaves_out("ETHUSDT"));
+        let everything = Markets::new(&Scope::Everything, &SPELLING, &HUBS);
+        assert!(!everything.leaves_out("ETHUSDT") && !everything.leaves_out("nonsense"));
+    }
+
+    #[test]
+    fn symbols_have_different_numbers() {
+        let symbols = ["BTC-USDT", "BTC-USDC", "BTCUSDT", "TBC-USDT", "", "ETH-USDT"];
+        let numbers: std::collections::BTreeSet<u64> =
+            symbols.iter().map(|symbol| number_of(symbol)).collect();
+        assert_eq!(numbers.len(), symbols.len());
+    }
+
+    #[test]
     fn of_two_names_of_an_asset_the_newer_wins_while_it_is_traded() {
         let (ton, gram) = (instrument("TON", "USDT", "TONUSDT"), instrument("GRAM", "USDT", "GRAMUSDT"));
         for (list, expected) in [
@@ -287,6 +336,29 @@ mod tests {
             assert_eq!(symbols(&markets), [expected]);
             assert_eq!(markets.direction(expected), Some("TON-USDT".parse().unwrap()));
         }
+    }
+
+    #[test]
+    fn a_symbol_that_means_another_asset_is_not_assumed() {
+        static SPELLING: Spelling = Spelling {
+            separator: "_",
+            is_lower_case: false,
+            aliases: &[("AMP", "AMPL")],
+            counters: &[],
+            rare_counters: &[],
+        };
+        let wanted = ["AMP-USDT", "AMPL-USDT"].map(|direction| direction.parse().unwrap()).to_vec();
+        let mut markets = Markets::new(&Scope::Directions(wanted), &SPELLING, &HUBS);
+        assert_eq!(symbols(&markets), ["AMP_USDT"]);
+        assert_eq!(markets.direction("AMP_USDT"), Some("AMPL-USDT".parse().unwrap()));
+        markets.take_list([instrument("AMP", "USDT", "AMP_USDT")]).unwrap();
+        assert_eq!(markets.unsupported(), ["AMP-USDT".parse().unwrap()]);
+    }
+
+    #[test]
+    fn the_number_of_a_subscription_belongs_to_its_symbol() {
+        assert_eq!(subscription_id("a"), 0xe40c_292c);
+        assert_ne!(subscription_id("BTC_USDT"), subscription_id("ETH_USDT"));
     }
 
     #[test]

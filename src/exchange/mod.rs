@@ -27,8 +27,17 @@ mod markets;
 mod symbols;
 
 mod binance;
+mod bitfinex;
+mod bitstamp;
+mod bybit;
 mod cbr;
+mod coinbase;
 mod coingecko;
+mod gate;
+mod htx;
+mod kraken;
+mod kucoin;
+mod okx;
 
 /// One source of quotes, as a translation between its protocol and our words.
 pub trait Exchange: Send {
@@ -43,6 +52,21 @@ pub trait Exchange: Send {
     /// When the frame as a whole is not of the documented form.
     fn read(&mut self, source: Source, bytes: &[u8]) -> Result<Reading, FrameError>;
 
+    /// Reads the body of the answer to one of [`Feed::polls`], with what was asked, because a body may leave out of
+    /// what it speaks.
+    ///
+    /// # Errors
+    /// When the body as a whole is not of the documented form.
+    fn read_poll(&mut self, request: &Request, body: &[u8]) -> Result<Reading, FrameError> {
+        let _ = request;
+        self.read(Source::Poll, body)
+    }
+
+    /// What makes the exchange say something of a direction on its socket.
+    fn pushes(&self) -> Pushes {
+        Pushes::Changes
+    }
+
     /// Reads the body of a REST answer whose status is not a success, for what it tells beyond the status, such as
     /// a symbol that does not exist. What the status itself says (429, 418, 451, 5xx) is the actor's to obey.
     fn read_failure(&mut self, request: &Request, status: u16, body: &[u8]) -> Reading {
@@ -55,11 +79,26 @@ pub trait Exchange: Send {
         direction.to_string()
     }
 
+    /// Whether the exchange greets a new connection ([`Signal::Greeted`]), and does not listen before it has.
+    fn speaks_first(&self) -> bool {
+        false
+    }
+
     /// A reader of its own for the frames of a new connection, where what a frame means depends on what the same
     /// connection said before, such as numbers of channels. `None` where one reader serves all connections.
     fn for_connection(&self) -> Option<Box<dyn Exchange>> {
         None
     }
+}
+
+/// What makes an exchange say something of a direction on its socket, and so what a body can prove it to have kept
+/// to itself.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Pushes {
+    /// Every change of the best prices.
+    Changes,
+    /// Every trade; the best prices may have changed since the last one.
+    Trades,
 }
 
 /// Which directions a plug-in reads.
@@ -172,9 +211,14 @@ pub struct ClientPing {
 pub enum Frame {
     /// A text message.
     Text(String),
+    /// A text message that tells when it is sent: [`TIME_OF_SENDING`] in it stands for the seconds since 1970.
+    Timed(String),
     /// A binary message.
     Binary(Bytes),
 }
+
+/// What stands for the time in a [`Frame::Timed`].
+pub const TIME_OF_SENDING: &str = "{time}";
 
 /// A REST request.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -240,6 +284,8 @@ impl Reading {
 /// What a frame tells beside prices.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Signal {
+    /// The exchange has greeted a new connection, and listens from now on.
+    Greeted,
     /// The subscription of this number stands.
     Acknowledged(u64),
     /// The subscription of this number was refused.
@@ -344,7 +390,20 @@ impl Row {
 }
 
 /// Every exchange that this program knows.
-pub const EXCHANGES: &[Row] = &[binance::ROW, coingecko::ROW, cbr::ROW];
+pub const EXCHANGES: &[Row] = &[
+    binance::ROW,
+    kraken::ROW,
+    coinbase::ROW,
+    okx::ROW,
+    bybit::ROW,
+    kucoin::ROW,
+    bitfinex::ROW,
+    gate::ROW,
+    htx::ROW,
+    bitstamp::ROW,
+    coingecko::ROW,
+    cbr::ROW,
+];
 
 /// The row of `name`; `None` if there is no such exchange.
 pub fn row(name: &str) -> Option<&'static Row> {

@@ -25,9 +25,10 @@ use crate::market::number;
 
 use super::book::{Book, Price};
 use super::http::{Answer, Request};
+use super::listed::{book_around, digits};
 use super::protocol::{Conversation, Protocol, Reply, Row, Scene};
 use super::replay::{Recorded, Told};
-use super::truth::{self, Truth, noise};
+use super::truth;
 
 use limits::Limits;
 use stream::Stream;
@@ -55,12 +56,6 @@ const STATUSES: [&str; 6] = ["TRADING", "END_OF_DAY", "HALT", "BREAK", "CANCEL_O
 
 /// Counters by which a recorded symbol is taken apart, the longer ones first.
 const COUNTERS: [&str; 10] = ["FDUSD", "USDT", "USDC", "BUSD", "TUSD", "BTC", "ETH", "BNB", "EUR", "TRY"];
-
-/// How far apart bid and ask are, in parts of a million.
-const SPREAD_PARTS: i64 = 20;
-
-/// How far the exchange is off the true price at most, in parts of a million.
-const OFFSET_PARTS: i64 = 60;
 
 /// One symbol.
 #[derive(Debug, Clone)]
@@ -108,7 +103,7 @@ impl Symbol {
             return;
         }
         let Some(price) = scene.truth.price(&self.base, &self.counter) else { return };
-        let book = self.book_around(price, scene.truth);
+        let book = book_around(&self.name, price, self.scale, scene.truth);
         self.book = Book { sequence: scene.next_sequence(), ..book };
         self.changed_at_ms = scene.unix_ms();
         if !self.has_book() {
@@ -121,21 +116,6 @@ impl Symbol {
                 ..self.book.clone()
             };
         }
-    }
-
-    fn book_around(&self, price: Decimal, truth: &Truth) -> Book {
-        let (seed, tick) = (truth.seed(), truth.tick());
-        // The offset moves once in five seconds, the sizes with every tick.
-        let offset = Decimal::new(noise(seed, &self.name, tick / 250, OFFSET_PARTS), 6);
-        let middle = price * (Decimal::ONE + offset);
-        let book = Book::around(middle, self.scale, SPREAD_PARTS);
-        let size = |side: &str| {
-            let whole = noise(seed, &format!("{}{side}", self.name), tick, 200_000);
-            Decimal::new(whole + 200_001, 5)
-        };
-        let is_buy = noise(seed, &self.name, tick, 1) > 0;
-        let last = if is_buy { book.ask.clone() } else { book.bid.clone() };
-        Book { bid_size: size("bid"), ask_size: size("ask"), last: last.unwrap_or(Price::Missing), ..book }
     }
 }
 
@@ -207,17 +187,6 @@ fn taken_apart(name: &str) -> Option<(&'static str, &'static str)> {
         let rest = name.strip_prefix(base)?;
         truth::codes().find(|code| *code == rest).map(|counter| (base, counter))
     })
-}
-
-/// Digits behind the point that leave a price about seven in all.
-fn digits(price: Decimal) -> u32 {
-    let mut digits = 7;
-    let mut price = price;
-    while price >= Decimal::ONE && digits > 0 {
-        price /= Decimal::TEN;
-        digits -= 1;
-    }
-    digits
 }
 
 impl Protocol for Binance {
@@ -367,6 +336,5 @@ mod tests {
         assert_eq!(taken_apart("USDTUSD"), Some(("USDT", "USD")));
         assert_eq!(taken_apart("GRAMUSDT"), Some(("GRAM", "USDT")));
         assert_eq!(taken_apart("FOOUSD"), None);
-        assert_eq!((digits(Decimal::from(64_000)), digits(Decimal::new(1, 5))), (2, 7));
     }
 }

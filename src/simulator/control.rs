@@ -9,7 +9,7 @@
 //! | `DELETE /control/log` | forgets the log |
 //! | `POST /control/<exchange>/faults` | plays a fault |
 //! | `GET`, `DELETE /control/<exchange>/faults` | tells, clears all of them |
-//! | `POST /control/<exchange>/<name>` | what only this exchange has (Binance: `symbols`, `weight`) |
+//! | `POST /control/<exchange>/<name>` | what only this exchange has (markets: `symbols`; Binance: `weight` too) |
 
 use std::collections::BTreeMap;
 use std::rc::Rc;

@@ -20,9 +20,10 @@ use crate::market::Transport;
 use super::book::Book;
 use super::faults::Faults;
 use super::http::{Answer, Request};
+use super::listings::Listing;
 use super::replay::{Recorded, Recording};
 use super::truth::Truth;
-use super::{binance, cbr, coingecko};
+use super::{binance, bitfinex, bitstamp, bybit, cbr, coinbase, coingecko, gate, htx, kraken, kucoin, okx};
 
 /// One simulated exchange of the table.
 #[derive(Debug)]
@@ -36,7 +37,20 @@ pub(super) struct Row {
 }
 
 /// Every simulated exchange.
-pub(super) const PROTOCOLS: &[Row] = &[binance::ROW, coingecko::ROW, cbr::ROW];
+pub(super) const PROTOCOLS: &[Row] = &[
+    binance::ROW,
+    kraken::ROW,
+    coinbase::ROW,
+    okx::ROW,
+    bybit::ROW,
+    kucoin::ROW,
+    bitfinex::ROW,
+    gate::ROW,
+    htx::ROW,
+    bitstamp::ROW,
+    coingecko::ROW,
+    cbr::ROW,
+];
 
 /// What one exchange publishes, and how it answers.
 pub(super) trait Protocol {
@@ -45,6 +59,13 @@ pub(super) trait Protocol {
 
     /// The healthy book of a symbol that is pushed on sockets; `None` if there is none.
     fn book(&self, symbol: &str) -> Option<Book>;
+
+    /// How a symbol is listed, for conversations that print its prices with its digits; `None` if it is not, or if the
+    /// exchange has no such list.
+    fn listing(&self, symbol: &str) -> Option<Listing> {
+        let _ = symbol;
+        None
+    }
 
     /// Everything that it publishes now: direction, symbol and healthy book.
     fn quotes(&self, scene: &Scene<'_>) -> Vec<(String, String, Book)>;
@@ -144,7 +165,6 @@ pub(super) enum Frame {
     /// A text message.
     Text(String),
     /// A binary message.
-    #[expect(dead_code, reason = "the exchanges that compress their frames send these")]
     Binary(Bytes),
 }
 
@@ -156,7 +176,6 @@ pub(super) enum Say {
     /// A price.
     Data(Frame),
     /// The end, with a close code and its reason.
-    #[expect(dead_code, reason = "the exchanges that hang up on bad messages say this")]
     Close(u16, String),
 }
 

@@ -8,6 +8,7 @@ mod cli;
 mod clients;
 mod databases;
 mod documents;
+mod exchanges;
 mod failover;
 mod fixtures;
 mod http;

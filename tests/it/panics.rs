@@ -14,7 +14,7 @@ use serde_json::{Value, json};
 use tokio::time::{Instant, sleep};
 
 use crate::support::PATIENCE;
-use crate::support::program::{Running, ratebook};
+use crate::support::program::{Running, demo};
 
 /// From a panic to the next fresh quote: at most two seconds' delay, a start, and one poll.
 const HEALED_WITHIN: Duration = Duration::from_secs(5);
@@ -41,9 +41,7 @@ impl Demo {
     fn start(fail_points: &str) -> Self {
         let directory = tempfile::tempdir().unwrap();
         let log = directory.path().join("log");
-        let process = ratebook(directory.path())
-            .args(["demo", "--speed", "60"])
-            .env("RATEBOOK_LISTEN", "127.0.0.1:0")
+        let process = demo(directory.path())
             .env("FAILPOINTS", fail_points)
             .stderr(fs::File::create(&log).unwrap())
             .spawn()
@@ -213,8 +211,8 @@ async fn look(demo: &Demo, service: &str) -> Look {
     let asked_at = Instant::now();
     let (_, mut body) = demo.get(&format!("{service}/health")).await;
     let rows = body["exchanges"].as_array_mut().unwrap();
-    let exchanges =
-        rows.iter_mut().map(|row| (row["name"].as_str().unwrap().to_owned(), row.take())).collect();
+    let enabled = rows.iter_mut().filter(|row| row["status"] != "disabled");
+    let exchanges = enabled.map(|row| (row["name"].as_str().unwrap().to_owned(), row.take())).collect();
     Look { asked_at, answered_at: Instant::now(), exchanges }
 }
 

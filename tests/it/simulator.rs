@@ -3,8 +3,17 @@
 #![expect(clippy::unwrap_used, reason = "helpers of tests fail their test")]
 
 mod binance;
+mod bitfinex;
+mod bitstamp;
+mod bybit;
+mod coinbase;
 mod control;
 mod faults;
+mod gate;
+mod htx;
+mod kraken;
+mod kucoin;
+mod okx;
 mod other_sources;
 mod recordings;
 mod start;

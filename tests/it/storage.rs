@@ -15,7 +15,7 @@ use serde_json::{Value, json};
 use tokio::time::{Instant, sleep};
 
 use crate::support::postgres::Postgres;
-use crate::support::program::{Running, ratebook};
+use crate::support::program::{Running, demo};
 use crate::support::{PATIENCE, World};
 
 const TICKS: &str = "/v1/history?direction=BTC-USDT&exchanger=binance&interval=tick";
@@ -208,9 +208,7 @@ async fn a_failover_is_an_event() {
 async fn the_restart_of_an_exchange_is_an_event_and_a_demo_writes_no_file() {
     let (directory, logs) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
     let log = logs.path().join("log");
-    let process = ratebook(directory.path())
-        .args(["demo", "--speed", "60"])
-        .env("RATEBOOK_LISTEN", "127.0.0.1:0")
+    let process = demo(directory.path())
         .env("FAILPOINTS", "exchange::frame(binance)=60*off->1*panic")
         .stderr(std::fs::File::create(&log).unwrap())
         .spawn()

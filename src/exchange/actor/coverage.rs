@@ -6,6 +6,7 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
+use crate::exchange::Pushes;
 use crate::market::{Direction, Moment, Quote};
 
 /// What was heard of every direction, and when.
@@ -15,6 +16,8 @@ pub(super) struct Coverage {
     quiet_after: Duration,
     /// How long a contradiction may stand before the socket counts as deaf.
     contradiction_grace: Duration,
+    /// What makes a socket say something.
+    pushes: Pushes,
     /// Whether a socket is listened to, whose words can be compared with bodies.
     is_listening: bool,
     directions: BTreeMap<Direction, Heard>,
@@ -45,8 +48,8 @@ const MOST_ABSENCES: u32 = 12;
 
 impl Coverage {
     /// Nothing is listened to yet.
-    pub(super) fn new(quiet_after: Duration, contradiction_grace: Duration) -> Self {
-        Self { quiet_after, contradiction_grace, is_listening: false, directions: BTreeMap::new() }
+    pub(super) fn new(quiet_after: Duration, contradiction_grace: Duration, pushes: Pushes) -> Self {
+        Self { quiet_after, contradiction_grace, pushes, is_listening: false, directions: BTreeMap::new() }
     }
 
     /// These directions, and no others.
@@ -95,7 +98,7 @@ impl Coverage {
         heard.num_absences = 0;
         if self.is_listening {
             match &heard.baseline {
-                Some(baseline) if contradicts(quote, baseline) => {
+                Some(baseline) if contradicts(quote, baseline, self.pushes) => {
                     heard.contradicted_at.get_or_insert(now);
                 }
                 Some(_) => heard.contradicted_at = None,
@@ -138,11 +141,17 @@ impl Heard {
     }
 }
 
-/// Whether the two say different prices of the same kind. A last price says nothing against a book.
-fn contradicts(quote: &Quote, baseline: &Quote) -> bool {
-    let is_same_kind =
-        quote.bid.is_some() == baseline.bid.is_some() && quote.ask.is_some() == baseline.ask.is_some();
-    is_same_kind && !quote.same_price(baseline)
+/// Whether the two say different prices of a kind of which the socket tells every change. A last price says nothing
+/// against a book.
+fn contradicts(quote: &Quote, baseline: &Quote, pushes: Pushes) -> bool {
+    match pushes {
+        Pushes::Changes => {
+            let is_same_kind = quote.bid.is_some() == baseline.bid.is_some()
+                && quote.ask.is_some() == baseline.ask.is_some();
+            is_same_kind && !quote.same_price(baseline)
+        }
+        Pushes::Trades => matches!((quote.last, baseline.last), (Some(body), Some(frame)) if body != frame),
+    }
 }
 
 #[cfg(test)]
@@ -164,7 +173,11 @@ mod tests {
     }
 
     fn coverage() -> Coverage {
-        let mut coverage = Coverage::new(Duration::from_millis(2500), Duration::from_millis(1000));
+        coverage_of(Pushes::Changes)
+    }
+
+    fn coverage_of(pushes: Pushes) -> Coverage {
+        let mut coverage = Coverage::new(Duration::from_millis(2500), Duration::from_millis(1000), pushes);
         coverage.cover(&[direction("BTC-USDT"), direction("ETH-USDT")]);
         coverage.begin_listening();
         coverage
@@ -264,6 +277,18 @@ mod tests {
         let last = Quote::last(direction("BTC-USDT"), Decimal::from(500));
         coverage.on_body(&last, at(start, 2500), at(start, 2600));
         assert_eq!(coverage.deaf(at(start, 60_000)), None);
+    }
+
+    #[test]
+    fn a_socket_that_tells_trades_alone_is_deaf_when_it_misses_one_and_not_when_the_book_moves() {
+        let start = crate::clock::now();
+        let mut coverage = coverage_of(Pushes::Trades);
+        let traded = |price, last| Quote { last: Some(Decimal::from(last)), ..quote("BTC-USDT", price) };
+        coverage.on_frame(&traded(100, 100), at(start, 0));
+        coverage.on_body(&traded(105, 100), at(start, 2500), at(start, 2600));
+        assert_eq!(coverage.deaf(at(start, 9000)), None);
+        coverage.on_body(&traded(105, 106), at(start, 9000), at(start, 9100));
+        assert_eq!(coverage.deaf(at(start, 10_100)), Some(direction("BTC-USDT")));
     }
 
     #[test]

@@ -129,7 +129,10 @@ impl ExchangeActor {
         let decoder = Decoder::new(limits.max_frame, limits.max_message);
         let incoming = wire::incoming(read_half, dialled.already_read, decoder, pongs);
         let events = incoming.map(move |came| SocketEvent { number, came });
-        let session = Session::new(socket, limits, now, rand::rng().random_range(0.0..=1.0));
+        let mut session = Session::new(socket, limits, now, rand::rng().random_range(0.0..=1.0));
+        if self.exchange.speaks_first() {
+            session.await_greeting(now);
+        }
         let reading = Self::add_stream(events, ctx);
         ctx.spawn(writer.run().into_actor(self).map(move |trouble, actor, ctx| {
             actor.lose(number, trouble, clock::now(), ctx);

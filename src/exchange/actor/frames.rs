@@ -105,6 +105,14 @@ impl ExchangeActor {
         for signal in signals {
             let socket = number.and_then(|number| self.sockets.get(number));
             match signal {
+                Signal::Greeted => {
+                    if let Some(socket) = socket {
+                        socket.session.on_greeted();
+                    }
+                    if let Some(number) = number {
+                        self.subscribe(number, now, ctx);
+                    }
+                }
                 Signal::Acknowledged(id) => {
                     if let Some(socket) = socket {
                         socket.session.on_acknowledged(*id);

@@ -219,15 +219,19 @@ impl ExchangeActor {
             let is_obeyed = self.obey_status(answer.status, answer.retry_after, now);
             let mut reading = self.exchange.read_failure(request, answer.status, &answer.body);
             if is_obeyed {
-                // The body says the same without saying for how long.
-                reading.signals.retain(|signal| !matches!(signal, Signal::RateLimited { .. }));
+                // The status says the same, and its wait is the better guess unless the body has one of its own.
+                reading.signals.retain(|signal| !matches!(signal, Signal::RateLimited { wait: None }));
             }
             self.take_signals(&reading.signals, None, now, ctx);
             self.report_quotes(Transport::Rest, now, Vec::new(), refusals(&mut reading));
             return Err(Trouble::status(answer.status));
         }
         fail_point("frame", self.setup.name);
-        match self.exchange.read(source, &answer.body) {
+        let read = match source {
+            Source::Poll => self.exchange.read_poll(request, &answer.body),
+            _ => self.exchange.read(source, &answer.body),
+        };
+        match read {
             Ok(reading) => {
                 self.take_signals(&reading.signals, None, now, ctx);
                 Ok(reading)

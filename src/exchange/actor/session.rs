@@ -25,6 +25,8 @@ pub(super) struct Session {
     last_quote_at: Option<Moment>,
     settled_at: Option<Moment>,
     retire_at: Option<Moment>,
+    /// When the exchange has to have greeted; `None` once it has, or if it does not.
+    greeting_due_at: Option<Moment>,
     ping: Option<(ClientPing, Moment)>,
     num_bad_frames: u32,
     quoted: BTreeSet<Direction>,
@@ -79,14 +81,28 @@ impl Session {
             last_quote_at: None,
             settled_at: None,
             retire_at: socket.lifetime.map(|lifetime| now.after(retire_after(lifetime))),
+            greeting_due_at: None,
             ping: socket.ping.clone().map(|ping| (ping.clone(), now.after(ping.every))),
             num_bad_frames: 0,
             quoted: BTreeSet::new(),
         }
     }
 
-    /// Adds what has not been asked for yet, and gives it to be sent.
+    /// The exchange speaks first: nothing is asked for before it has.
+    pub(super) fn await_greeting(&mut self, now: Moment) {
+        self.greeting_due_at = Some(now.after(self.acknowledge_within));
+    }
+
+    /// The exchange has greeted.
+    pub(super) fn on_greeted(&mut self) {
+        self.greeting_due_at = None;
+    }
+
+    /// Adds what has not been asked for yet, and gives it to be sent; nothing before a greeting that has to come.
     pub(super) fn subscribe(&mut self, wanted: &[Subscription], now: Moment) -> Vec<Frame> {
+        if self.greeting_due_at.is_some() {
+            return Vec::new();
+        }
         let mut frames = Vec::new();
         for subscription in wanted {
             let is_known =
@@ -179,7 +195,8 @@ impl Session {
     /// Whether this socket can take the place of another: everything is acknowledged, and it quotes or has been
     /// given the time to.
     pub(super) fn can_take_over(&mut self, now: Moment) -> bool {
-        if self.subscriptions.iter().any(|asked| matches!(asked.standing, Standing::Open(_))) {
+        let is_open = |asked: &Asked| matches!(asked.standing, Standing::Open(_));
+        if self.greeting_due_at.is_some() || self.subscriptions.iter().any(is_open) {
             return false;
         }
         let settled_at = *self.settled_at.get_or_insert(now);
@@ -209,6 +226,9 @@ impl Session {
                 "silent for {} s",
                 self.link_silence.as_secs_f64()
             )))];
+        }
+        if self.greeting_due_at.is_some_and(|at| now.monotonic >= at.monotonic) {
+            return vec![Duty::Lose(Trouble::Other("not greeted".to_owned()))];
         }
         let mut duties = self.overdue(now);
         if let Some((ping, next_at)) = &mut self.ping
@@ -319,6 +339,23 @@ mod tests {
         assert_eq!(session.duties(at(start, 7)).len(), 2);
         let lost = Trouble::Other("2 of 2 subscriptions not acknowledged".to_owned());
         assert_eq!(session.duties(at(start, 14)), [Duty::Lose(lost)]);
+    }
+
+    #[test]
+    fn an_exchange_that_speaks_first_is_asked_for_nothing_before_it_has() {
+        let start = crate::clock::now();
+        let mut session = Session::new(&socket(), &Limits::default(), start, 0.5);
+        session.await_greeting(start);
+        assert_eq!(session.subscribe(&socket().subscriptions, start), []);
+        assert!(!session.can_take_over(at(start, 4)));
+        assert_eq!(session.duties(at(start, 4)), []);
+        session.on_greeted();
+        assert_eq!(session.subscribe(&socket().subscriptions, at(start, 4)).len(), 2);
+        assert_eq!(session.duties(at(start, 5)), []);
+
+        let mut mute = Session::new(&socket(), &Limits::default(), start, 0.5);
+        mute.await_greeting(start);
+        assert_eq!(mute.duties(at(start, 5)), [Duty::Lose(Trouble::Other("not greeted".to_owned()))]);
     }
 
     #[test]

@@ -15,7 +15,9 @@ use tokio::sync::mpsc;
 use tokio::time::{sleep, timeout};
 
 use super::trouble::{Trouble, printable};
-use crate::exchange::Frame;
+use crate::clock;
+use crate::exchange::{Frame, TIME_OF_SENDING};
+use crate::market::Moment;
 
 /// Frames that are handed over at once. The actor's timers and mailbox get their turn between two batches.
 const MOST_FRAMES: usize = 64;
@@ -265,6 +267,10 @@ impl Writer {
                     Some(Outgoing::Message(Frame::Text(text))) => {
                         Parser::write_message(&mut bytes, text, OpCode::Text, true, true);
                     }
+                    Some(Outgoing::Message(Frame::Timed(text))) => {
+                        let text = timed(&text, clock::now());
+                        Parser::write_message(&mut bytes, text, OpCode::Text, true, true);
+                    }
                     Some(Outgoing::Message(Frame::Binary(binary))) => {
                         Parser::write_message(&mut bytes, binary, OpCode::Binary, true, true);
                     }
@@ -299,6 +305,11 @@ impl Writer {
         drop(timeout(GOODBYE, goodbye).await);
         Trouble::Closed
     }
+}
+
+/// What a message that tells when it is sent says now.
+fn timed(text: &str, now: Moment) -> String {
+    text.replace(TIME_OF_SENDING, &now.wall.timestamp().to_string())
 }
 
 #[cfg(test)]
@@ -362,6 +373,13 @@ mod tests {
         ] {
             assert!(matches!(decode(&frames), Err(Trouble::Other(_))), "{frames:?}");
         }
+    }
+
+    #[test]
+    fn a_timed_message_tells_the_seconds_of_its_sending() {
+        let now = clock::now();
+        let seconds = now.wall.timestamp();
+        assert_eq!(timed(r#"{"time":{time},"id":7}"#, now), format!(r#"{{"time":{seconds},"id":7}}"#));
     }
 
     #[test]

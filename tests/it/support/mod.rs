@@ -13,6 +13,7 @@ use ratebook::simulator::{Simulator, SimulatorOptions};
 use serde_json::Value;
 use tokio::time::{Instant, sleep, timeout};
 
+pub(crate) mod exchanges;
 pub(crate) mod postgres;
 pub(crate) mod program;
 pub(crate) mod sqlite;
@@ -84,7 +85,14 @@ impl World {
             exchange.rest_url = at_port(rest_url, port("rest"));
             exchange.ws_url = at_port(ws_url, port("ws"));
         }
+        for row in exchanges::unusual() {
+            settings.exchanges.get_mut(&row.name).unwrap().enabled = false;
+        }
         change(&mut settings);
+        let exchanges = &settings.exchanges;
+        settings.priority.retain(|name| exchanges[name].enabled);
+        settings.reference_priority.retain(|name| exchanges[name].enabled);
+        settings.fiat_priority.retain(|name| exchanges[name].enabled);
         let service = Service::start(settings).await.unwrap();
         Self {
             simulator: address,

@@ -6,10 +6,23 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
+use super::exchanges;
+
 /// The program in an empty directory of its own, so that no settings file lies about, and without our variables.
 pub(crate) fn ratebook(directory: &Path) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_ratebook"));
     command.current_dir(directory).env_clear().stdin(Stdio::null());
+    command
+}
+
+/// `ratebook demo` with the exchanges of a usual world.
+pub(crate) fn demo(directory: &Path) -> Command {
+    let mut command = ratebook(directory);
+    command.args(["demo", "--speed", "60"]).env("RATEBOOK_LISTEN", "127.0.0.1:0");
+    for row in exchanges::unusual() {
+        let name = row.name.as_str().to_ascii_uppercase();
+        command.env(format!("RATEBOOK_EXCHANGES__{name}__ENABLED"), "false");
+    }
     command
 }
 

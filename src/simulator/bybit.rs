@@ -1,0 +1,448 @@
+//! Bybit v5 spot, as clients of its public data see it.
+//!
+//! The order book of one level comes as a whole with each change, and again with the same number when nothing has
+//! changed for three seconds. A request to subscribe is acknowledged or refused as one.
+//!
+//! <https://bybit-exchange.github.io/docs/v5/intro>
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::IpAddr;
+use std::time::Duration;
+
+use rust_decimal::Decimal;
+use serde::Deserialize;
+use serde_json::{Value, json};
+use tokio::time::Instant;
+
+use crate::market::number;
+
+use super::book::{Book, Price};
+use super::http::{Answer, Request};
+use super::listings::{Day, Form, Listing, Listings, Pair};
+use super::protocol::{Conversation, Frame, Protocol, Reply, Row, Say, Scene, SocketRules};
+use super::rates::Rates;
+use super::replay::{Recorded, Told};
+
+/// Its row in the table.
+pub(super) const ROW: Row = Row { name: "bybit", has_socket: true, make: |_| Box::new(Bybit::new()) };
+
+static FORM: Form = Form {
+    exchange: "bybit",
+    separator: "",
+    open: "Trading",
+    closed: &["PreLaunch", "Delivering", "Closed"],
+};
+
+#[rustfmt::skip]
+const PAIRS: &[Pair] = &[
+    ("BTC", "USDT", 1), ("ETH", "USDT", 2), ("SOL", "USDT", 2), ("XRP", "USDT", 4), ("LTC", "USDT", 2),
+    ("DOGE", "USDT", 5), ("TRX", "USDT", 5), ("GRAM", "USDT", 3), ("BNB", "USDT", 1), ("BCH", "USDT", 1),
+    ("LINK", "USDT", 3), ("DOT", "USDT", 3), ("SHIB", "USDT", 8), ("USDC", "USDT", 4),
+    ("BTC", "USDC", 1), ("ETH", "USDC", 2), ("SOL", "USDC", 2), ("XRP", "USDC", 4),
+    ("BTC", "EUR", 1), ("ETH", "EUR", 2), ("SOL", "EUR", 2), ("USDT", "EUR", 4), ("USDC", "EUR", 4),
+    ("ETH", "BTC", 5), ("LTC", "BTC", 6), ("XRP", "BTC", 8),
+];
+
+/// Requests that one address may make within the window.
+const REQUESTS: u64 = 600;
+const WINDOW: Duration = Duration::from_secs(5);
+
+/// Topics of one request, and characters of all its topics.
+const MAX_TOPICS: usize = 10;
+const MAX_CHARACTERS: usize = 21_000;
+
+/// Time without a change after which a book is told again.
+const REPEAT_AFTER: Duration = Duration::from_secs(3);
+
+/// Silence of the client after which the connection ends.
+const SILENCE: Duration = Duration::from_secs(600);
+
+/// The connection that every answer names.
+const CONNECTION: &str = "2324d924-aa4d-45b0-a858-7b8be29ab52b";
+
+/// The channels that are spoken here.
+const BOOK: &str = "orderbook.1";
+const TICKERS: &str = "tickers";
+
+/// Bybit spot.
+struct Bybit {
+    listings: Listings,
+    rates: Rates,
+}
+
+impl Bybit {
+    fn new() -> Self {
+        Self { listings: Listings::new(&FORM, PAIRS), rates: Rates::new(REQUESTS, WINDOW) }
+    }
+
+    /// A list of the spot market, of one symbol or of all. Other categories are empty here.
+    fn list(&self, request: &Request, scene: &Scene<'_>, tell: impl Fn(&Listing) -> Option<Value>) -> Reply {
+        let category = request.parameter("category").unwrap_or_default();
+        if !["spot", "linear", "inverse", "option"].contains(&category) {
+            return refused(200, 10001, "params error: Category is invalid", scene).into();
+        }
+        let asked = request.parameter("symbol").filter(|symbol| !symbol.is_empty());
+        let is_asked = |listing: &&Listing| asked.is_none_or(|symbol| listing.name == symbol);
+        let listings: Vec<&Listing> = match category {
+            "spot" => self.listings.all().filter(is_asked).collect(),
+            _ => Vec::new(),
+        };
+        if listings.is_empty() && asked.is_some() {
+            return refused(200, 10001, "Not supported symbols", scene).into();
+        }
+        let num_asked = listings.len();
+        let rows: Vec<Value> = listings.into_iter().filter_map(tell).collect();
+        match (asked, num_asked, rows.len()) {
+            (Some(_), 1, 0) => Reply::Later,
+            _ => good(json!({ "category": category, "list": rows }), scene).into(),
+        }
+    }
+
+    fn depth(&self, request: &Request, scene: &Scene<'_>) -> Reply {
+        let symbol = request.parameter("symbol").unwrap_or_default();
+        let Some(listing) = self.listings.get(symbol) else {
+            return refused(200, 10001, "Not supported symbols", scene).into();
+        };
+        match scene.shown(&[symbol, &listing.direction()], listing.book.clone()) {
+            Some(book) => {
+                let mut told = best(listing, &book);
+                told["ts"] = scene.unix_ms().into();
+                good(told, scene).into()
+            }
+            None => Reply::Later,
+        }
+    }
+}
+
+impl Protocol for Bybit {
+    fn tick(&mut self, scene: &Scene<'_>) {
+        self.listings.tick(scene);
+    }
+
+    fn book(&self, symbol: &str) -> Option<Book> {
+        self.listings.book(symbol)
+    }
+
+    fn listing(&self, symbol: &str) -> Option<Listing> {
+        self.listings.get(symbol).cloned()
+    }
+
+    fn quotes(&self, _: &Scene<'_>) -> Vec<(String, String, Book)> {
+        self.listings.quotes()
+    }
+
+    fn rest(&mut self, path: &str, request: &Request, client: IpAddr, scene: &Scene<'_>) -> Reply {
+        if self.rates.is_over(client.to_string(), 1, scene) {
+            return self.refusal(403, None, scene).into();
+        }
+        match path {
+            "/v5/market/time" => {
+                let told = json!({
+                    "timeSecond": scene.wall.timestamp().to_string(),
+                    "timeNano": format!("{}000000", scene.unix_ms()),
+                });
+                good(told, scene).into()
+            }
+            "/v5/market/tickers" => self.list(request, scene, |listing| {
+                let book = scene.shown(&[&listing.name, &listing.direction()], listing.book.clone())?;
+                Some(ticker(listing, &book))
+            }),
+            "/v5/market/instruments-info" => self.list(request, scene, |listing| Some(listed(listing))),
+            "/v5/market/orderbook" => self.depth(request, scene),
+            _ => Answer::new(404, "text/plain", "404 page not found").into(),
+        }
+    }
+
+    fn open(&mut self, path: &str, _: &Request, _: &Scene<'_>) -> Result<Box<dyn Conversation>, Answer> {
+        match path {
+            "/v5/public/spot" => Ok(Box::new(Talk::default())),
+            _ => Err(Answer::new(404, "text/plain", "404 page not found")),
+        }
+    }
+
+    fn refusal(&self, status: u16, retry_after: Option<u64>, scene: &Scene<'_>) -> Answer {
+        let answer = match status {
+            // The one refusal for who asks too often has no other body, and no header.
+            403 => Answer::new(403, "text/plain", "403, access too frequent"),
+            429 => refused(429, 10006, "Too many visits. Exceeded the API Rate Limit.", scene),
+            451 => Answer::new(
+                403,
+                "text/html",
+                "<html><body>The Amazon CloudFront distribution is configured to block access from your country.\
+                 </body></html>",
+            ),
+            503 => refused(503, 10016, "Server error.", scene),
+            _ => Answer::new(status, "text/html", "<html><head><title>Bybit</title></head></html>"),
+        };
+        match retry_after {
+            Some(seconds) => answer.with("Retry-After", seconds),
+            None => answer,
+        }
+    }
+
+    fn command(&mut self, name: &str, body: &Value, scene: &Scene<'_>) -> Option<Result<Value, String>> {
+        (name == "symbols").then(|| self.listings.set_status(body, scene))
+    }
+
+    fn recognise(&self, frame: &[u8]) -> Option<Recorded> {
+        recorded(frame)
+    }
+}
+
+fn good(result: Value, scene: &Scene<'_>) -> Answer {
+    let told =
+        json!({ "retCode": 0, "retMsg": "OK", "result": result, "retExtInfo": {}, "time": scene.unix_ms() });
+    Answer::json(200, &told)
+}
+
+fn refused(status: u16, code: u32, message: &str, scene: &Scene<'_>) -> Answer {
+    let told = json!({
+        "retCode": code, "retMsg": message, "result": {}, "retExtInfo": {}, "time": scene.unix_ms(),
+    });
+    Answer::json(status, &told)
+}
+
+fn size(price: Option<&Price>, size: Decimal) -> String {
+    match price {
+        None | Some(Price::Missing) => String::new(),
+        Some(_) => size.normalize().to_string(),
+    }
+}
+
+fn ticker(listing: &Listing, book: &Book) -> Value {
+    let day = Day::of(book);
+    json!({
+        "symbol": listing.name,
+        "bid1Price": listing.printed(book.bid.as_ref()),
+        "bid1Size": size(book.bid.as_ref(), book.bid_size),
+        "ask1Price": listing.printed(book.ask.as_ref()),
+        "ask1Size": size(book.ask.as_ref(), book.ask_size),
+        "lastPrice": listing.printed(Some(&book.last)),
+        "prevPrice24h": listing.fixed(day.open),
+        "price24hPcnt": "0.0152",
+        "highPrice24h": listing.fixed(day.high),
+        "lowPrice24h": listing.fixed(day.low),
+        "turnover24h": day.turnover.normalize().to_string(),
+        "volume24h": day.volume.to_string(),
+        "usdIndexPrice": "",
+    })
+}
+
+fn listed(listing: &Listing) -> Value {
+    let step = listing.fixed(Decimal::new(1, listing.scale));
+    json!({
+        "symbol": listing.name,
+        "baseCoin": listing.base,
+        "quoteCoin": listing.counter,
+        "innovation": "0",
+        "status": listing.status,
+        "marginTrading": "none",
+        "lotSizeFilter": {
+            "basePrecision": "0.000001", "quotePrecision": "0.00000001", "minOrderQty": "0.000001",
+            "maxOrderQty": "100000000", "minOrderAmt": "1", "maxOrderAmt": "4000000",
+        },
+        "priceFilter": { "tickSize": step },
+        "riskParameters": { "priceLimitRatioX": "0.01", "priceLimitRatioY": "0.02" },
+    })
+}
+
+/// One side of a book of one level: empty where nobody offers.
+fn side(listing: &Listing, price: Option<&Price>, size: Decimal) -> Value {
+    match price {
+        None | Some(Price::Missing) => json!([]),
+        Some(price) => json!([[listing.printed(Some(price)), size.normalize().to_string()]]),
+    }
+}
+
+fn best(listing: &Listing, book: &Book) -> Value {
+    json!({
+        "s": listing.name,
+        "b": side(listing, book.bid.as_ref(), book.bid_size),
+        "a": side(listing, book.ask.as_ref(), book.ask_size),
+        "u": book.sequence,
+        "seq": book.sequence,
+    })
+}
+
+/// What a client listens to on one connection.
+#[derive(Default)]
+struct Talk {
+    topics: BTreeSet<String>,
+    symbols: BTreeSet<String>,
+    /// How each symbol is listed, for the digits of its prices; and when its book was told last.
+    listings: BTreeMap<String, (Listing, Instant)>,
+}
+
+#[derive(Deserialize)]
+struct Command {
+    op: String,
+    #[serde(default)]
+    args: Vec<String>,
+    #[serde(default)]
+    req_id: String,
+}
+
+impl Talk {
+    fn obey(&mut self, command: &Command, protocol: &dyn Protocol, scene: &Scene<'_>) -> Vec<Say> {
+        let refused = |why: &str| vec![Say::Control(answer(command, false, why))];
+        if command.args.len() > MAX_TOPICS {
+            return refused("args size >10");
+        }
+        if command.args.iter().map(String::len).sum::<usize>() > MAX_CHARACTERS {
+            return refused("args too long");
+        }
+        let known = |topic: &String| {
+            let (channel, symbol) = topic.rsplit_once('.')?;
+            let is_spoken = [BOOK, TICKERS].contains(&channel);
+            protocol.listing(symbol).filter(|listing| is_spoken && listing.is_open)
+        };
+        if command.op == "unsubscribe" {
+            self.topics.retain(|topic| !command.args.contains(topic));
+            self.find_symbols();
+            return vec![Say::Control(answer(command, true, "unsubscribe"))];
+        }
+        let mut said = vec![Say::Control(answer(command, true, "subscribe"))];
+        let mut added = Vec::new();
+        for topic in &command.args {
+            let Some(listing) = known(topic) else {
+                return refused(&format!("Invalid topic: {topic}"));
+            };
+            added.push((topic, listing));
+        }
+        for (topic, listing) in added {
+            let book = scene.shown(&[&listing.name, &listing.direction()], listing.book.clone());
+            said.extend(book.map(|book| Say::Data(push(topic, &listing, &book, scene))));
+            self.topics.insert(topic.clone());
+            self.listings.insert(listing.name.clone(), (listing, scene.now));
+        }
+        self.find_symbols();
+        said
+    }
+
+    fn find_symbols(&mut self) {
+        let symbol = |topic: &String| Some(topic.rsplit_once('.')?.1.to_owned());
+        self.symbols = self.topics.iter().filter_map(symbol).collect();
+        let symbols = &self.symbols;
+        self.listings.retain(|symbol, _| symbols.contains(symbol));
+    }
+}
+
+fn answer(command: &Command, success: bool, message: &str) -> Frame {
+    let told = json!({
+        "success": success,
+        "ret_msg": message,
+        "conn_id": CONNECTION,
+        "req_id": command.req_id,
+        "op": command.op,
+    });
+    Frame::Text(told.to_string())
+}
+
+fn push(topic: &str, listing: &Listing, book: &Book, scene: &Scene<'_>) -> Frame {
+    let at = scene.unix_ms();
+    let told = match topic.starts_with(BOOK) {
+        true => {
+            json!({ "topic": topic, "ts": at, "type": "snapshot", "data": best(listing, book), "cts": at - 2 })
+        }
+        false => {
+            let mut data = ticker(listing, book);
+            if let Value::Object(fields) = &mut data {
+                // On the socket of the spot market, tickers have no book.
+                fields.retain(|name, _| !name.contains('1'));
+            }
+            json!({ "topic": topic, "ts": at, "type": "snapshot", "cs": book.sequence, "data": data })
+        }
+    };
+    Frame::Text(told.to_string())
+}
+
+impl Conversation for Talk {
+    fn rules(&self) -> SocketRules {
+        SocketRules { silence: Some(SILENCE), ..SocketRules::default() }
+    }
+
+    fn hear(&mut self, message: &[u8], protocol: &dyn Protocol, scene: &Scene<'_>) -> Vec<Say> {
+        match serde_json::from_slice::<Command>(message) {
+            Ok(command) => match command.op.as_str() {
+                "ping" => vec![Say::Control(answer(&command, true, "pong"))],
+                "subscribe" | "unsubscribe" => self.obey(&command, protocol, scene),
+                _ => vec![Say::Control(answer(&command, false, "Request not authorized"))],
+            },
+            Err(_) => {
+                let command = Command { op: String::new(), args: Vec::new(), req_id: String::new() };
+                vec![Say::Control(answer(&command, false, "Request parse error"))]
+            }
+        }
+    }
+
+    fn symbols(&self) -> &BTreeSet<String> {
+        &self.symbols
+    }
+
+    fn tell(&mut self, symbol: &str, book: &Book, scene: &Scene<'_>) -> Vec<Frame> {
+        let Some((listing, told_at)) = self.listings.get_mut(symbol) else { return Vec::new() };
+        *told_at = scene.now;
+        let listing = &*listing;
+        let topics = [BOOK, TICKERS].map(|channel| format!("{channel}.{symbol}"));
+        let wanted = topics.iter().filter(|topic| self.topics.contains(*topic));
+        wanted.map(|topic| push(topic, listing, book, scene)).collect()
+    }
+
+    fn beat(&mut self, protocol: &dyn Protocol, scene: &Scene<'_>) -> Vec<Say> {
+        let mut said = Vec::new();
+        for (symbol, (listing, told_at)) in &mut self.listings {
+            let topic = format!("{BOOK}.{symbol}");
+            let is_due = scene.now.duration_since(*told_at) >= scene.scaled(REPEAT_AFTER);
+            if !is_due || !self.topics.contains(&topic) {
+                continue;
+            }
+            *told_at = scene.now;
+            let book = protocol.book(symbol).and_then(|book| scene.shown(&[symbol], book));
+            said.extend(book.map(|book| Say::Data(push(&topic, listing, &book, scene))));
+        }
+        said
+    }
+
+    fn repeat(&self, recorded: &Recorded) -> Option<Frame> {
+        self.topics.contains(&*recorded.topic).then(|| Frame::Text(recorded.payload.to_string()))
+    }
+}
+
+#[derive(Deserialize)]
+struct Pushed {
+    topic: String,
+    #[serde(rename = "type")]
+    kind: String,
+    data: RecordedBook,
+}
+
+#[derive(Deserialize)]
+struct RecordedBook {
+    s: String,
+    b: Vec<(String, String)>,
+    a: Vec<(String, String)>,
+    seq: u64,
+}
+
+/// Reads a recorded book of one level; `None` if it is anything else.
+fn recorded(frame: &[u8]) -> Option<Recorded> {
+    let text = std::str::from_utf8(frame).ok()?;
+    let pushed: Pushed = serde_json::from_str(text).ok()?;
+    if pushed.kind != "snapshot" || !pushed.topic.starts_with(BOOK) {
+        return None;
+    }
+    let level = |side: &[(String, String)]| {
+        let (price, size) = side.first()?;
+        Some((Price::Number(number::decimal(price)?), number::decimal(size)?))
+    };
+    let (bid, bid_size) = level(&pushed.data.b)?;
+    let (ask, ask_size) = level(&pushed.data.a)?;
+    let last = bid.clone();
+    let book = Book { bid: Some(bid), bid_size, ask: Some(ask), ask_size, last, sequence: pushed.data.seq };
+    Some(Recorded {
+        topic: pushed.topic.as_str().into(),
+        symbol: pushed.data.s.as_str().into(),
+        told: Some(Told::Best(Box::new(book))),
+        payload: text.into(),
+    })
+}

@@ -1,0 +1,303 @@
+//! HTX spot, as its market-data clients see it.
+//!
+//! Every frame of the server is a gzip of its own, its pings are JSON, and one message subscribes to one topic.
+//!
+//! <https://huobiapi.github.io/docs/spot/v1/en/>
+
+use std::collections::BTreeSet;
+use std::io::Write as _;
+use std::net::IpAddr;
+use std::time::Duration;
+
+use bytes::Bytes;
+use flate2::Compression;
+use flate2::write::GzEncoder;
+use rust_decimal::Decimal;
+use serde_json::{Value, json};
+use tokio::time::Instant;
+
+use crate::market::number;
+
+use super::book::{Book, Price};
+use super::http::{Answer, Request};
+use super::pairs::{Pair, Pairs, Spelling};
+use super::protocol::{Conversation, Frame, Protocol, Reply, Row, Say, Scene, SocketRules};
+use super::quota::Quota;
+
+/// Its row in the table.
+pub(super) const ROW: Row = Row { name: "htx", has_socket: true, make: |_| Box::new(Htx::new()) };
+
+/// Base, counter, and digits behind the point of a price.
+#[rustfmt::skip]
+const TRADING: &[(&str, &str, u32)] = &[
+    ("BTC", "USDT", 2), ("ETH", "USDT", 2), ("SOL", "USDT", 4), ("XRP", "USDT", 5), ("LTC", "USDT", 2),
+    ("DOGE", "USDT", 6), ("TRX", "USDT", 6), ("TON", "USDT", 4), ("BCH", "USDT", 2), ("LINK", "USDT", 4),
+    ("DOT", "USDT", 4), ("SHIB", "USDT", 9), ("EOS", "USDT", 4), ("USDC", "USDT", 4), ("BTC", "USDC", 2),
+    ("ETH", "USDC", 2), ("ETH", "BTC", 6),
+];
+
+const SPELLING: Spelling = Spelling {
+    exchange: "htx",
+    code: |asset| if asset == "TON" { "GRAM" } else { asset },
+    symbol: |base, counter| format!("{base}{counter}").to_ascii_lowercase(),
+    statuses: &["online", "offline", "suspend", "pre-online"],
+};
+
+/// Requests that one address may send within a second.
+const REQUESTS: u32 = 10;
+const WINDOW: Duration = Duration::from_secs(1);
+
+/// Time between two pings, and how many may be without an answer when the next one is due.
+const PING_EVERY: Duration = Duration::from_secs(5);
+const MAX_UNANSWERED: usize = 2;
+
+struct Htx {
+    pairs: Pairs,
+    quota: Quota,
+}
+
+impl Htx {
+    fn new() -> Self {
+        Self { pairs: Pairs::new(SPELLING, TRADING), quota: Quota::new(REQUESTS, WINDOW) }
+    }
+
+    fn merged(&self, request: &Request, scene: &Scene<'_>) -> Reply {
+        let symbol = request.parameter("symbol").unwrap_or_default();
+        let Some(pair) = self.pairs.get(symbol) else {
+            return refused("invalid-parameter", "invalid symbol").into();
+        };
+        let Some(book) = pair.shown(scene) else { return Reply::Later };
+        let (bid, ask) = (literal(book.bid.as_ref()), literal(book.ask.as_ref()));
+        let (bid_size, ask_size) = (number::plain(book.bid_size), number::plain(book.ask_size));
+        let text = format!(
+            r#"{{"ch":"market.{symbol}.detail.merged","status":"ok","ts":{ts},"tick":{{"id":{id},"version":{id},{day},"bid":[{bid},{bid_size}],"ask":[{ask},{ask_size}]}}}}"#,
+            ts = scene.unix_ms(),
+            id = book.sequence,
+            day = day(&book),
+        );
+        Answer::json_text(200, text).into()
+    }
+
+    fn tickers(&self, scene: &Scene<'_>) -> Reply {
+        let told = |pair: &Pair| {
+            let book = pair.shown(scene)?;
+            Some(format!(
+                r#"{{"symbol":"{}",{},"bid":{},"bidSize":{},"ask":{},"askSize":{}}}"#,
+                pair.symbol,
+                day(&book),
+                literal(book.bid.as_ref()),
+                number::plain(book.bid_size),
+                literal(book.ask.as_ref()),
+                number::plain(book.ask_size),
+            ))
+        };
+        let rows: Vec<String> = self.pairs.open().filter_map(told).collect();
+        let text = format!(r#"{{"status":"ok","ts":{},"data":[{}]}}"#, scene.unix_ms(), rows.join(","));
+        Answer::json_text(200, text).into()
+    }
+}
+
+fn literal(price: Option<&Price>) -> String {
+    price.map_or("null".to_owned(), Price::literal)
+}
+
+/// The members that tell of the day, of which `close` is the last price.
+fn day(book: &Book) -> String {
+    let last = book.last.number().unwrap_or_default();
+    let part = |percent: i64| number::plain(last.checked_mul(Decimal::new(percent, 3)).unwrap_or_default());
+    format!(
+        r#""open":{},"high":{},"low":{},"close":{},"amount":1234.5,"vol":{},"count":4321"#,
+        part(985),
+        part(1010),
+        part(980),
+        book.last.literal(),
+        part(1_234_500),
+    )
+}
+
+fn listed(pair: &Pair) -> Value {
+    let code = |code: &str| code.to_ascii_lowercase();
+    json!({
+        "base-currency": code(&pair.codes.0), "quote-currency": code(&pair.codes.1), "price-precision": pair.scale,
+        "amount-precision": 6, "symbol-partition": "main", "symbol": pair.symbol, "state": pair.status,
+        "value-precision": 8, "min-order-amt": 0.0001, "max-order-amt": 1000, "min-order-value": 10,
+        "api-trading": "enabled",
+    })
+}
+
+/// An error, which HTX tells with a status of success.
+fn refused(code: &str, message: &str) -> Answer {
+    Answer::json(200, &json!({ "status": "error", "err-code": code, "err-msg": message, "data": null }))
+}
+
+impl Protocol for Htx {
+    fn tick(&mut self, scene: &Scene<'_>) {
+        self.pairs.tick(scene);
+    }
+
+    fn book(&self, symbol: &str) -> Option<Book> {
+        self.pairs.book(symbol)
+    }
+
+    fn quotes(&self, _: &Scene<'_>) -> Vec<(String, String, Book)> {
+        self.pairs.quotes()
+    }
+
+    fn rest(&mut self, path: &str, request: &Request, client: IpAddr, scene: &Scene<'_>) -> Reply {
+        if self.quota.take(&client.to_string(), scene).is_err() {
+            return self.refusal(429, None, scene).into();
+        }
+        match path {
+            "/market/tickers" => self.tickers(scene),
+            "/market/detail/merged" => self.merged(request, scene),
+            "/v1/common/symbols" => {
+                let data: Vec<Value> = self.pairs.all().map(listed).collect();
+                Answer::json(200, &json!({ "status": "ok", "data": data })).into()
+            }
+            "/v1/common/timestamp" => {
+                Answer::json(200, &json!({ "status": "ok", "data": scene.unix_ms() })).into()
+            }
+            _ => Answer::json(404, &json!({ "status": "error", "err-code": "not-found", "err-msg": "" }))
+                .into(),
+        }
+    }
+
+    fn open(&mut self, path: &str, _: &Request, _: &Scene<'_>) -> Result<Box<dyn Conversation>, Answer> {
+        match path {
+            "/ws" => Ok(Box::new(Stream::default())),
+            _ => Err(Answer::new(404, "text/plain", "Not Found")),
+        }
+    }
+
+    fn refusal(&self, status: u16, retry_after: Option<u64>, _: &Scene<'_>) -> Answer {
+        let code =
+            if status == 429 { "base-request-exceed-frequency-limit" } else { "gateway-internal-error" };
+        let answer = match status {
+            403 => Answer::new(403, "text/html", "<html><head><title>403 Forbidden</title></head></html>"),
+            502..=504 => {
+                Answer::new(status, "text/html", "<html><head><title>Server error</title></head></html>")
+            }
+            _ => Answer { status, ..refused(code, "the request is refused") },
+        };
+        match retry_after {
+            Some(seconds) => answer.with("Retry-After", seconds),
+            None => answer,
+        }
+    }
+
+    fn command(&mut self, name: &str, body: &Value, scene: &Scene<'_>) -> Option<Result<Value, String>> {
+        (name == "symbols").then(|| self.pairs.command(body, scene))
+    }
+}
+
+/// A message as the server sends it.
+fn packed(text: &str) -> Frame {
+    let mut encoder = GzEncoder::new(Vec::new(), Compression::fast());
+    let packed = encoder.write_all(text.as_bytes()).and_then(|()| encoder.finish());
+    Frame::Binary(Bytes::from(packed.unwrap_or_default()))
+}
+
+fn control(value: &Value) -> Say {
+    Say::Control(packed(&value.to_string()))
+}
+
+/// The symbol of a topic of best prices.
+fn symbol_of(topic: &str) -> Option<&str> {
+    topic.strip_prefix("market.")?.strip_suffix(".bbo")
+}
+
+/// One WebSocket connection.
+#[derive(Debug, Default)]
+struct Stream {
+    symbols: BTreeSet<String>,
+    pinged_at: Option<Instant>,
+    /// Pings without an answer so far.
+    unanswered: Vec<i64>,
+}
+
+impl Stream {
+    fn subscribe(&mut self, topic: &str, id: &Value, protocol: &dyn Protocol, scene: &Scene<'_>) -> Vec<Say> {
+        let found = symbol_of(topic).and_then(|symbol| Some((symbol, protocol.book(symbol)?)));
+        let Some((symbol, book)) = found else {
+            return vec![bad_request(&format!("invalid topic {topic}"), id, scene)];
+        };
+        self.symbols.insert(symbol.to_owned());
+        let acknowledged = json!({ "id": id, "status": "ok", "subbed": topic, "ts": scene.unix_ms() });
+        let snapshot = scene.shown(&[symbol], book).map(|book| Say::Data(best_prices(symbol, &book, scene)));
+        [control(&acknowledged)].into_iter().chain(snapshot).collect()
+    }
+
+    fn unsubscribe(&mut self, topic: &str, id: &Value, scene: &Scene<'_>) -> Say {
+        match symbol_of(topic).is_some_and(|symbol| self.symbols.remove(symbol)) {
+            true => control(&json!({ "id": id, "status": "ok", "unsubbed": topic, "ts": scene.unix_ms() })),
+            false => bad_request(&format!("unsub with not subbed topic {topic}"), id, scene),
+        }
+    }
+}
+
+fn bad_request(message: &str, id: &Value, scene: &Scene<'_>) -> Say {
+    let ts = scene.unix_ms();
+    control(&json!({ "status": "error", "ts": ts, "id": id, "err-code": "bad-request", "err-msg": message }))
+}
+
+fn best_prices(symbol: &str, book: &Book, scene: &Scene<'_>) -> Frame {
+    packed(&format!(
+        r#"{{"ch":"market.{symbol}.bbo","ts":{ts},"tick":{{"seqId":{},"ask":{},"askSize":{},"bid":{},"bidSize":{},"quoteTime":{ts},"symbol":"{symbol}"}}}}"#,
+        book.sequence,
+        literal(book.ask.as_ref()),
+        number::plain(book.ask_size),
+        literal(book.bid.as_ref()),
+        number::plain(book.bid_size),
+        ts = scene.unix_ms(),
+    ))
+}
+
+impl Conversation for Stream {
+    fn rules(&self) -> SocketRules {
+        SocketRules::default()
+    }
+
+    fn hear(&mut self, message: &[u8], protocol: &dyn Protocol, scene: &Scene<'_>) -> Vec<Say> {
+        let Ok(message) = serde_json::from_slice::<Value>(message) else {
+            return vec![bad_request("invalid command", &Value::Null, scene)];
+        };
+        if let Some(pong) = message["pong"].as_i64() {
+            if let Some(index) = self.unanswered.iter().position(|ping| *ping == pong) {
+                self.unanswered.drain(..=index);
+            }
+            return Vec::new();
+        }
+        if let Some(ping) = message["ping"].as_i64() {
+            return vec![control(&json!({ "pong": ping }))];
+        }
+        let id = &message["id"];
+        match (message["sub"].as_str(), message["unsub"].as_str()) {
+            (Some(topic), _) => self.subscribe(topic, id, protocol, scene),
+            (None, Some(topic)) => vec![self.unsubscribe(topic, id, scene)],
+            (None, None) => vec![bad_request("invalid command", id, scene)],
+        }
+    }
+
+    fn symbols(&self) -> &BTreeSet<String> {
+        &self.symbols
+    }
+
+    fn tell(&mut self, symbol: &str, book: &Book, scene: &Scene<'_>) -> Vec<Frame> {
+        vec![best_prices(symbol, book, scene)]
+    }
+
+    /// Pings, and hangs up on a client that does not answer.
+    fn beat(&mut self, _: &dyn Protocol, scene: &Scene<'_>) -> Vec<Say> {
+        let pinged_at = *self.pinged_at.get_or_insert(scene.now);
+        if scene.now.duration_since(pinged_at) < scene.scaled(PING_EVERY) {
+            return Vec::new();
+        }
+        self.pinged_at = Some(scene.now);
+        if self.unanswered.len() >= MAX_UNANSWERED {
+            return vec![Say::Close(1003, "ping check expired".to_owned())];
+        }
+        let ping = scene.unix_ms();
+        self.unanswered.push(ping);
+        vec![control(&json!({ "ping": ping }))]
+    }
+}

@@ -1,0 +1,444 @@
+//! Kraken spot, as its market-data clients see it: public REST, and the `ticker` channel of its second WebSocket API.
+//!
+//! REST goes by the old names (`XBT`, `XXBTZUSD`), answers errors with a status of success, and fails a whole request
+//! for one unknown pair. Sockets go by the new names, answer every symbol for itself, and send heartbeats.
+//!
+//! <https://docs.kraken.com/api/docs/websocket-v2/ticker>
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::IpAddr;
+use std::time::Duration;
+
+use chrono::{DateTime, SecondsFormat, Utc};
+use rust_decimal::Decimal;
+use serde_json::{Map, Value, json};
+use tokio::time::Instant;
+
+use super::book::{Book, Price};
+use super::http::{Answer, Request};
+use super::listed::{Listed, Listing, Words, printed};
+use super::protocol::{Conversation, Frame, Protocol, Reply, Row, Say, Scene, SocketRules};
+use super::rate::Rate;
+
+/// Its row in the table.
+pub(super) const ROW: Row =
+    Row { name: "kraken", has_socket: true, make: |scene| Box::new(Kraken::new(scene)) };
+
+/// Base and counter of every pair.
+#[rustfmt::skip]
+const PAIRS: &[(&str, &str)] = &[
+    ("BTC", "USD"), ("BTC", "EUR"), ("BTC", "GBP"), ("BTC", "USDT"), ("BTC", "USDC"), ("ETH", "USD"), ("ETH", "EUR"),
+    ("ETH", "USDT"), ("ETH", "USDC"), ("ETH", "BTC"), ("USDT", "USD"), ("USDT", "EUR"), ("USDT", "GBP"),
+    ("USDC", "USD"), ("USDC", "EUR"), ("USDC", "USDT"), ("SOL", "USD"), ("SOL", "EUR"), ("SOL", "USDT"),
+    ("SOL", "BTC"), ("XRP", "USD"), ("XRP", "EUR"), ("XRP", "USDT"), ("XRP", "BTC"), ("TON", "USD"), ("TON", "EUR"),
+    ("TRX", "USD"), ("TRX", "EUR"), ("LTC", "USD"), ("LTC", "EUR"), ("LTC", "USDT"), ("LTC", "BTC"), ("DOGE", "USD"),
+    ("DOGE", "EUR"), ("DOGE", "USDT"), ("BCH", "USD"), ("BCH", "EUR"), ("LINK", "USD"), ("LINK", "EUR"),
+    ("DOT", "USD"), ("DOT", "EUR"), ("XLM", "USD"), ("XLM", "EUR"), ("EUR", "USD"), ("GBP", "USD"), ("BNB", "USD"),
+    ("SHIB", "USD"),
+];
+
+/// Its words for a pair's status.
+const STATUSES: [&str; 5] = ["online", "cancel_only", "post_only", "limit_only", "reduce_only"];
+
+/// Requests of one address in a minute. The real number is not published; about one a second is known to be safe.
+const REQUESTS_A_MINUTE: u32 = 60;
+
+/// Time without another message after which a subscribed socket gets a heartbeat.
+const HEARTBEAT_EVERY: Duration = Duration::from_secs(1);
+
+/// Silence of the client after which a socket is closed on which nothing is subscribed.
+const IDLE: Duration = Duration::from_secs(60);
+
+/// Kraken spot.
+struct Kraken {
+    listing: Listing,
+    rate: Rate,
+}
+
+impl Kraken {
+    fn new(scene: &Scene<'_>) -> Self {
+        let words = Words { symbol: |base, counter| format!("{base}/{counter}"), statuses: &STATUSES };
+        Self {
+            listing: Listing::new(words, PAIRS, scene),
+            rate: Rate::new(REQUESTS_A_MINUTE, Duration::from_secs(60)),
+        }
+    }
+
+    /// The pairs that `pair` names, or all.
+    fn asked(&self, request: &Request) -> Result<Vec<&Listed>, Answer> {
+        let Some(names) = request.parameter("pair") else { return Ok(self.listing.all().collect()) };
+        let find = |name: &str| {
+            let name = name.trim();
+            let is_it = |listed: &&Listed| {
+                [altname(listed), key(listed), wsname(listed)].iter().any(|known| known == name)
+            };
+            self.listing.all().find(is_it).ok_or_else(|| failed("EQuery:Unknown asset pair"))
+        };
+        names.split(',').map(find).collect()
+    }
+
+    fn tickers(&self, request: &Request, scene: &Scene<'_>) -> Result<Reply, Answer> {
+        let asked = self.asked(request)?;
+        let told = |listed: &&Listed| Some((key(listed), rest_ticker(listed, &listed.shown(scene)?)));
+        let result: Map<String, Value> = asked.iter().filter_map(told).collect();
+        let is_muted = result.is_empty() && !asked.is_empty();
+        Ok(if is_muted { Reply::Later } else { succeeded(&Value::Object(result)).into() })
+    }
+
+    fn pairs(&self, request: &Request) -> Result<Reply, Answer> {
+        let pairs: Map<String, Value> =
+            self.asked(request)?.iter().map(|listed| (key(listed), pair(listed))).collect();
+        Ok(succeeded(&Value::Object(pairs)).into())
+    }
+
+    fn assets(&self) -> Answer {
+        let codes: BTreeSet<&str> =
+            self.listing.all().flat_map(|listed| [listed.base.as_str(), listed.counter.as_str()]).collect();
+        let asset = |code: &&str| {
+            let told = json!({
+                "aclass": "currency", "altname": old_code(code), "decimals": 10, "display_decimals": 5,
+                "status": "enabled",
+            });
+            (key_of(code), told)
+        };
+        succeeded(&Value::Object(codes.iter().map(asset).collect()))
+    }
+}
+
+impl Protocol for Kraken {
+    fn tick(&mut self, scene: &Scene<'_>) {
+        self.listing.tick(scene);
+    }
+
+    fn book(&self, symbol: &str) -> Option<Book> {
+        self.listing.get(symbol).map(|listed| listed.book.clone())
+    }
+
+    fn quotes(&self, _: &Scene<'_>) -> Vec<(String, String, Book)> {
+        self.listing.quotes()
+    }
+
+    fn rest(&mut self, path: &str, request: &Request, client: IpAddr, scene: &Scene<'_>) -> Reply {
+        if !self.rate.allows(client, scene) {
+            return failed("EGeneral:Too many requests").into();
+        }
+        let answered = match path {
+            "/0/public/Time" => Ok(succeeded(&json!({
+                "unixtime": scene.wall.timestamp(), "rfc1123": scene.wall.to_rfc2822(),
+            }))
+            .into()),
+            "/0/public/SystemStatus" => {
+                Ok(succeeded(&json!({ "status": "online", "timestamp": time(scene.wall) })).into())
+            }
+            "/0/public/Assets" => Ok(self.assets().into()),
+            "/0/public/AssetPairs" => self.pairs(request),
+            "/0/public/Ticker" => self.tickers(request, scene),
+            _ => Err(failed("EGeneral:Unknown method")),
+        };
+        answered.unwrap_or_else(Reply::from)
+    }
+
+    fn open(&mut self, path: &str, _: &Request, scene: &Scene<'_>) -> Result<Box<dyn Conversation>, Answer> {
+        match path {
+            "/v2" => Ok(Box::new(Talk::new(scene))),
+            _ => Err(Answer::new(404, "text/plain", "Not Found")),
+        }
+    }
+
+    fn refusal(&self, status: u16, retry_after: Option<u64>, _: &Scene<'_>) -> Answer {
+        let answer = match status {
+            429 => Answer::json(429, &json!({ "error": ["EGeneral:Too many requests"] })),
+            503 => Answer::json(503, &json!({ "error": ["EService:Unavailable"] })),
+            _ => {
+                let page = format!("<html><head><title>api.kraken.com | {status}</title></head></html>");
+                Answer::new(status, "text/html; charset=UTF-8", page)
+            }
+        };
+        match retry_after {
+            Some(seconds) => answer.with("Retry-After", seconds),
+            None => answer,
+        }
+    }
+
+    fn command(&mut self, name: &str, body: &Value, scene: &Scene<'_>) -> Option<Result<Value, String>> {
+        (name == "symbols").then(|| self.listing.set_status(body, scene))
+    }
+}
+
+/// A body of REST that is good.
+fn succeeded(result: &Value) -> Answer {
+    Answer::json(200, &json!({ "error": [], "result": result }))
+}
+
+/// A body of REST that says what is wrong, with a status of success.
+fn failed(error: &str) -> Answer {
+    Answer::json(200, &json!({ "error": [error] }))
+}
+
+fn time(at: DateTime<Utc>) -> String {
+    at.to_rfc3339_opts(SecondsFormat::Micros, true)
+}
+
+/// The older name of an asset, which REST keeps.
+fn old_code(code: &str) -> &str {
+    match code {
+        "BTC" => "XBT",
+        "DOGE" => "XDG",
+        code => code,
+    }
+}
+
+/// The name of an asset in the keys of REST: the oldest have a letter before them.
+fn key_of(code: &str) -> String {
+    let letter = match code {
+        "BTC" | "DOGE" | "ETH" | "LTC" | "XRP" | "XLM" => "X",
+        "USD" | "EUR" | "GBP" => "Z",
+        _ => "",
+    };
+    format!("{letter}{}", old_code(code))
+}
+
+fn altname(listed: &Listed) -> String {
+    format!("{}{}", old_code(&listed.base), old_code(&listed.counter))
+}
+
+fn wsname(listed: &Listed) -> String {
+    format!("{}/{}", old_code(&listed.base), old_code(&listed.counter))
+}
+
+/// The key of a pair in results: with the letters where both of its assets are old, but for one of each kind that
+/// keeps to no rule.
+fn key(listed: &Listed) -> String {
+    let (base, counter) = (key_of(&listed.base), key_of(&listed.counter));
+    let is_old = |code: &str| key_of(code) != old_code(code);
+    let has_letters = match (listed.base.as_str(), listed.counter.as_str()) {
+        ("DOGE", _) => false,
+        ("USDT", "USD") => true,
+        (base, counter) => is_old(base) && is_old(counter),
+    };
+    if has_letters { format!("{base}{counter}") } else { altname(listed) }
+}
+
+fn pair(listed: &Listed) -> Value {
+    let step = Price::Number(Decimal::new(1, listed.scale)).fixed(listed.scale);
+    json!({
+        "altname": altname(listed), "wsname": wsname(listed),
+        "aclass_base": "currency", "base": key_of(&listed.base),
+        "aclass_quote": "currency", "quote": key_of(&listed.counter),
+        "lot": "unit", "cost_decimals": 5, "pair_decimals": listed.scale, "lot_decimals": 8, "lot_multiplier": 1,
+        "leverage_buy": [], "leverage_sell": [], "fees": [[0, 0.4], [10_000, 0.35]],
+        "fees_maker": [[0, 0.25], [10_000, 0.2]], "fee_volume_currency": "ZUSD",
+        "margin_call": 80, "margin_stop": 40, "ordermin": "0.0001", "costmin": "0.5", "tick_size": step,
+        "status": listed.status,
+    })
+}
+
+fn rest_ticker(listed: &Listed, book: &Book) -> Value {
+    let price = |price: Option<&Price>| printed(price, listed.scale);
+    let size = |size: Decimal| Price::Number(size).fixed(3);
+    let whole = |size: Decimal| size.trunc().to_string();
+    let last = price(Some(&book.last));
+    json!({
+        "a": [price(book.ask.as_ref()), whole(book.ask_size), size(book.ask_size)],
+        "b": [price(book.bid.as_ref()), whole(book.bid_size), size(book.bid_size)],
+        "c": [last, "0.05000000"],
+        "v": ["1234.50000000", "2345.60000000"],
+        "p": [last, last],
+        "t": [1234, 2345],
+        "l": [last, last],
+        "h": [last, last],
+        "o": last,
+    })
+}
+
+/// When a subscription is told of a change.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Trigger {
+    /// With every trade.
+    Trades,
+    /// With every change of the best prices.
+    BestPrices,
+}
+
+/// One WebSocket.
+struct Talk {
+    symbols: BTreeSet<String>,
+    triggers: BTreeMap<String, Trigger>,
+    /// The last price that was told of each symbol, for those who are told of trades alone.
+    lasts: BTreeMap<String, Price>,
+    connection_id: u64,
+    /// When the client last said something.
+    heard_at: Instant,
+    /// When anything was last said.
+    said_at: Instant,
+}
+
+impl Talk {
+    fn new(scene: &Scene<'_>) -> Self {
+        Self {
+            symbols: BTreeSet::new(),
+            triggers: BTreeMap::new(),
+            lasts: BTreeMap::new(),
+            connection_id: scene.next_sequence(),
+            heard_at: scene.now,
+            said_at: scene.now,
+        }
+    }
+
+    fn status(&self, system: &str) -> Frame {
+        let data = json!([{
+            "api_version": "v2", "connection_id": self.connection_id, "system": system, "version": "2.0.10",
+        }]);
+        Frame::Text(json!({ "channel": "status", "type": "update", "data": data }).to_string())
+    }
+
+    fn obey(&mut self, message: &Value, protocol: &dyn Protocol, scene: &Scene<'_>) -> Vec<Say> {
+        let method = message["method"].as_str().unwrap_or_default();
+        match method {
+            "ping" => vec![answer(message, json!({ "method": "pong" }), scene)],
+            "subscribe" | "unsubscribe" => {
+                let params = &message["params"];
+                if params["channel"] != "ticker" {
+                    let detail = format!("Unsupported channel {}", params["channel"]);
+                    return vec![refused(message, method, &detail, None, scene)];
+                }
+                let symbols: Vec<&str> =
+                    params["symbol"].as_array().into_iter().flatten().filter_map(Value::as_str).collect();
+                if symbols.is_empty() {
+                    return vec![refused(message, method, "Symbol(s) not provided", None, scene)];
+                }
+                match method {
+                    "subscribe" => symbols
+                        .iter()
+                        .flat_map(|symbol| self.subscribe(message, symbol, protocol, scene))
+                        .collect(),
+                    _ => symbols.iter().map(|symbol| self.unsubscribe(message, symbol, scene)).collect(),
+                }
+            }
+            _ => vec![refused(message, method, "Unsupported method", None, scene)],
+        }
+    }
+
+    fn subscribe(
+        &mut self,
+        message: &Value,
+        symbol: &str,
+        protocol: &dyn Protocol,
+        scene: &Scene<'_>,
+    ) -> Vec<Say> {
+        let params = &message["params"];
+        let Some(book) = protocol.book(symbol) else {
+            let detail = format!("Currency pair not supported {symbol}");
+            return vec![refused(message, "subscribe", &detail, Some(symbol), scene)];
+        };
+        if !self.symbols.insert(symbol.to_owned()) {
+            return vec![refused(message, "subscribe", "Already subscribed", Some(symbol), scene)];
+        }
+        let trigger = if params["event_trigger"] == "bbo" { Trigger::BestPrices } else { Trigger::Trades };
+        self.triggers.insert(symbol.to_owned(), trigger);
+        let has_snapshot = params["snapshot"].as_bool().unwrap_or(true);
+        let result = json!({
+            "channel": "ticker", "event_trigger": params["event_trigger"].as_str().unwrap_or("trades"),
+            "snapshot": has_snapshot, "symbol": symbol,
+        });
+        let acknowledged = json!({ "method": "subscribe", "result": result, "success": true });
+        let mut said = vec![answer(message, acknowledged, scene)];
+        if has_snapshot && let Some(book) = scene.shown(&[symbol], book) {
+            said.push(Say::Data(ticker(symbol, &book, "snapshot", scene)));
+        }
+        said
+    }
+
+    fn unsubscribe(&mut self, message: &Value, symbol: &str, scene: &Scene<'_>) -> Say {
+        if !self.symbols.remove(symbol) {
+            return refused(message, "unsubscribe", "Subscription Not Found", Some(symbol), scene);
+        }
+        let result = json!({ "channel": "ticker", "symbol": symbol });
+        answer(message, json!({ "method": "unsubscribe", "result": result, "success": true }), scene)
+    }
+}
+
+/// The answer to a message, with the number and the times that every answer has.
+fn answer(message: &Value, mut said: Value, scene: &Scene<'_>) -> Say {
+    if let Value::Object(fields) = &mut said {
+        fields.insert("time_in".to_owned(), time(scene.wall).into());
+        fields.insert("time_out".to_owned(), time(scene.wall).into());
+        if message["req_id"].is_u64() {
+            fields.insert("req_id".to_owned(), message["req_id"].clone());
+        }
+    }
+    Say::Control(Frame::Text(said.to_string()))
+}
+
+fn refused(message: &Value, method: &str, error: &str, symbol: Option<&str>, scene: &Scene<'_>) -> Say {
+    let mut said = json!({ "method": method, "success": false, "error": error });
+    if let Some(symbol) = symbol {
+        said["symbol"] = symbol.into();
+    }
+    answer(message, said, scene)
+}
+
+/// A frame of the channel: every figure is a JSON number.
+fn ticker(symbol: &str, book: &Book, kind: &str, scene: &Scene<'_>) -> Frame {
+    let literal = |price: Option<&Price>| price.map_or("null".to_owned(), Price::literal);
+    let size = |size: Decimal| Price::Number(size).literal();
+    let last = book.last.literal();
+    Frame::Text(format!(
+        r#"{{"channel":"ticker","type":"{kind}","data":[{{"symbol":{},"bid":{},"bid_qty":{},"ask":{},"ask_qty":{},"last":{last},"volume":1234.5,"vwap":{last},"low":{last},"high":{last},"change":0.0,"change_pct":0.0,"timestamp":"{}"}}]}}"#,
+        Value::from(symbol),
+        literal(book.bid.as_ref()),
+        size(book.bid_size),
+        literal(book.ask.as_ref()),
+        size(book.ask_size),
+        time(scene.wall),
+    ))
+}
+
+impl Conversation for Talk {
+    /// Its rule about silence is not among them: any subscription keeps a socket open, so `beat` minds it.
+    fn rules(&self) -> SocketRules {
+        SocketRules::default()
+    }
+
+    fn greet(&mut self, _: &Scene<'_>) -> Vec<Say> {
+        vec![Say::Control(self.status("online"))]
+    }
+
+    fn hear(&mut self, message: &[u8], protocol: &dyn Protocol, scene: &Scene<'_>) -> Vec<Say> {
+        self.heard_at = scene.now;
+        self.said_at = scene.now;
+        match serde_json::from_slice::<Value>(message) {
+            Ok(message) if message.is_object() => self.obey(&message, protocol, scene),
+            _ => vec![refused(&Value::Null, "", "Malformed request", None, scene)],
+        }
+    }
+
+    fn symbols(&self) -> &BTreeSet<String> {
+        &self.symbols
+    }
+
+    fn tell(&mut self, symbol: &str, book: &Book, scene: &Scene<'_>) -> Vec<Frame> {
+        let has_traded = self.lasts.insert(symbol.to_owned(), book.last.clone()).as_ref() != Some(&book.last);
+        if self.triggers.get(symbol) == Some(&Trigger::Trades) && !has_traded {
+            return Vec::new();
+        }
+        self.said_at = scene.now;
+        vec![ticker(symbol, book, "update", scene)]
+    }
+
+    fn beat(&mut self, _: &dyn Protocol, scene: &Scene<'_>) -> Vec<Say> {
+        if self.symbols.is_empty() {
+            let is_idle = scene.now.duration_since(self.heard_at) >= scene.scaled(IDLE);
+            return if is_idle { vec![Say::Close(1001, String::new())] } else { Vec::new() };
+        }
+        if scene.now.duration_since(self.said_at) < HEARTBEAT_EVERY {
+            return Vec::new();
+        }
+        self.said_at = scene.now;
+        vec![Say::Control(Frame::Text(r#"{"channel":"heartbeat"}"#.to_owned()))]
+    }
+
+    fn farewell(&self, _: &Scene<'_>) -> Option<Frame> {
+        Some(self.status("maintenance"))
+    }
+}

@@ -1,0 +1,477 @@
+//! KuCoin spot, as clients of its public data see it.
+//!
+//! A token, asked for by `POST`, tells where to dial: the same host as was asked. A new connection is greeted, and one
+//! whose token is not known is told so and closed. Only pings of its own kind keep a connection: a minute without one
+//! ends it, whatever else is said.
+//!
+//! <https://www.kucoin.com/docs-new/3470063w0>
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::IpAddr;
+use std::time::Duration;
+
+use rust_decimal::Decimal;
+use serde::Deserialize;
+use serde_json::{Value, json};
+use tokio::time::Instant;
+
+use crate::market::number;
+
+use super::book::{Book, Price};
+use super::http::{Answer, Request};
+use super::listings::{Day, Form, Listing, Listings, Pair};
+use super::protocol::{Conversation, Frame, Protocol, Reply, Row, Say, Scene, SocketRules};
+use super::rates::Rates;
+use super::replay::{Recorded, Told};
+
+/// Its row in the table.
+pub(super) const ROW: Row = Row { name: "kucoin", has_socket: true, make: |_| Box::new(KuCoin::new()) };
+
+static FORM: Form = Form { exchange: "kucoin", separator: "-", open: "enabled", closed: &["disabled"] };
+
+#[rustfmt::skip]
+const PAIRS: &[Pair] = &[
+    ("BTC", "USDT", 1), ("ETH", "USDT", 2), ("SOL", "USDT", 3), ("XRP", "USDT", 5), ("LTC", "USDT", 2),
+    ("DOGE", "USDT", 5), ("TRX", "USDT", 5), ("GRAM", "USDT", 4), ("BNB", "USDT", 2), ("BCH", "USDT", 2),
+    ("LINK", "USDT", 4), ("DOT", "USDT", 4), ("SHIB", "USDT", 9), ("USDC", "USDT", 4),
+    ("BTC", "USDC", 1), ("ETH", "USDC", 2), ("SOL", "USDC", 3), ("XRP", "USDC", 5),
+    ("BTC", "EUR", 1), ("ETH", "EUR", 2), ("USDT", "EUR", 4), ("USDC", "EUR", 4), ("USDT", "USDC", 4),
+    ("ETH", "BTC", 5), ("LTC", "BTC", 6), ("XRP", "BTC", 8),
+];
+
+/// Weight that one address may use within the window.
+const WEIGHT: u64 = 2000;
+const WINDOW: Duration = Duration::from_secs(30);
+
+/// How long a token is good.
+const TOKEN_LIFE: Duration = Duration::from_secs(24 * 3600);
+
+/// The interval and the time limit of pings that a token comes with, and the time without a ping after which the
+/// connection ends.
+const PING_EVERY: Duration = Duration::from_secs(18);
+const PONG_WITHIN: Duration = Duration::from_secs(10);
+const SILENCE: Duration = Duration::from_secs(60);
+
+/// However high the speed, pings are asked for no closer together, and their absence ends nothing sooner: less would
+/// measure the machine instead of the client.
+const MIN_PING_EVERY: Duration = Duration::from_millis(300);
+const MIN_SILENCE: Duration = Duration::from_secs(1);
+
+/// Symbols of one request, and of one connection.
+const MAX_AT_ONCE: usize = 100;
+const MAX_SYMBOLS: usize = 300;
+
+/// The topic that is spoken here: a list of symbols follows, or `all`.
+const TOPIC: &str = "/market/ticker:";
+
+/// KuCoin spot.
+struct KuCoin {
+    listings: Listings,
+    rates: Rates,
+    /// Until when each token is good.
+    tokens: BTreeMap<String, Instant>,
+    num_tokens: u64,
+}
+
+impl KuCoin {
+    fn new() -> Self {
+        Self {
+            listings: Listings::new(&FORM, PAIRS),
+            rates: Rates::new(WEIGHT, WINDOW),
+            tokens: BTreeMap::new(),
+            num_tokens: 0,
+        }
+    }
+
+    /// A token, and where to dial with it: the host and the section that were asked.
+    fn ticket(&mut self, path: &str, request: &Request, scene: &Scene<'_>) -> Answer {
+        if request.method != "POST" {
+            return refused(405, "405000", "Method Not Allowed");
+        }
+        self.num_tokens += 1;
+        let token = format!("2neAiuYvAU61ZDXANAGAsiL4-{}-{}", scene.unix_ms(), self.num_tokens);
+        self.tokens.retain(|_, ends_at| *ends_at > scene.now);
+        self.tokens.insert(token.clone(), scene.now + scene.scaled(TOKEN_LIFE));
+        let host = request.header("host").unwrap_or("localhost");
+        let asked = request.target.split('?').next().unwrap_or_default();
+        let section = asked.trim_end_matches('/').strip_suffix(path).unwrap_or_default();
+        let ms = |length: Duration| u64::try_from(length.as_millis()).unwrap_or(u64::MAX);
+        let server = json!({
+            "endpoint": format!("ws://{host}{section}/"),
+            "encrypt": false,
+            "protocol": "websocket",
+            "pingInterval": ms(scene.scaled(PING_EVERY).max(MIN_PING_EVERY)),
+            "pingTimeout": ms(scene.scaled(PONG_WITHIN).max(MIN_PING_EVERY)),
+        });
+        good(json!({ "token": token, "instanceServers": [server] }))
+    }
+
+    fn all_tickers(&self, scene: &Scene<'_>) -> Answer {
+        let shown = |listing: &Listing| {
+            let book = scene.shown(&[&listing.name, &listing.direction()], listing.book.clone())?;
+            Some(ticker(listing, &book))
+        };
+        let rows: Vec<Value> = self.listings.all().filter_map(shown).collect();
+        good(json!({ "time": scene.unix_ms(), "ticker": rows }))
+    }
+
+    fn level1(&self, request: &Request, scene: &Scene<'_>) -> Reply {
+        let symbol = request.parameter("symbol").unwrap_or_default();
+        let Some(listing) = self.listings.get(symbol) else { return good(Value::Null).into() };
+        match scene.shown(&[symbol, &listing.direction()], listing.book.clone()) {
+            Some(book) => good(best(listing, &book, scene)).into(),
+            None => Reply::Later,
+        }
+    }
+}
+
+impl Protocol for KuCoin {
+    fn tick(&mut self, scene: &Scene<'_>) {
+        self.listings.tick(scene);
+    }
+
+    fn book(&self, symbol: &str) -> Option<Book> {
+        self.listings.book(symbol)
+    }
+
+    fn listing(&self, symbol: &str) -> Option<Listing> {
+        self.listings.get(symbol).cloned()
+    }
+
+    fn quotes(&self, _: &Scene<'_>) -> Vec<(String, String, Book)> {
+        self.listings.quotes()
+    }
+
+    fn rest(&mut self, path: &str, request: &Request, client: IpAddr, scene: &Scene<'_>) -> Reply {
+        let weight = match path {
+            "/api/v1/bullet-public" => 10,
+            "/api/v1/market/allTickers" => 15,
+            "/api/v2/symbols" => 4,
+            "/api/v1/market/orderbook/level1" => 2,
+            _ => 1,
+        };
+        if self.rates.is_over(client.to_string(), weight, scene) {
+            return self.refusal(429, None, scene).into();
+        }
+        match path {
+            "/api/v1/bullet-public" => self.ticket(path, request, scene).into(),
+            "/api/v1/market/allTickers" => self.all_tickers(scene).into(),
+            "/api/v1/market/orderbook/level1" => self.level1(request, scene),
+            "/api/v2/symbols" => good(self.listings.all().map(listed).collect()).into(),
+            "/api/v1/timestamp" => good(scene.unix_ms().into()).into(),
+            "/api/v1/status" => good(json!({ "status": "open", "msg": "" })).into(),
+            _ => refused(404, "404000", "Not Found").into(),
+        }
+    }
+
+    fn open(
+        &mut self,
+        path: &str,
+        request: &Request,
+        scene: &Scene<'_>,
+    ) -> Result<Box<dyn Conversation>, Answer> {
+        if !["", "/", "/endpoint"].contains(&path) {
+            return Err(Answer::new(404, "text/plain", "Not Found"));
+        }
+        let token = request.parameter("token").unwrap_or_default();
+        let is_good = self.tokens.get(token).is_some_and(|ends_at| *ends_at > scene.now);
+        let id = request.parameter("connectId").unwrap_or("hQvf8jkno").to_owned();
+        Ok(Box::new(Talk::new(id, is_good, scene.now)))
+    }
+
+    fn refusal(&self, status: u16, retry_after: Option<u64>, _: &Scene<'_>) -> Answer {
+        let answer = match status {
+            429 => refused(429, "429000", "Too many requests in a short period of time, please retry later"),
+            403 | 451 => refused(
+                status,
+                "400302",
+                "Our services are currently unavailable in your region. To learn more, please contact us.",
+            ),
+            500..=599 => refused(status, "500000", "Internal Server Error"),
+            _ => Answer::new(status, "text/html", "<html><head><title>KuCoin</title></head></html>"),
+        };
+        match retry_after {
+            Some(seconds) => answer.with("Retry-After", seconds),
+            None => answer,
+        }
+    }
+
+    fn command(&mut self, name: &str, body: &Value, scene: &Scene<'_>) -> Option<Result<Value, String>> {
+        match name {
+            "symbols" => Some(self.listings.set_status(body, scene)),
+            "expire_tokens" => {
+                self.tokens.clear();
+                Some(Ok(json!({ "tokens": 0 })))
+            }
+            _ => None,
+        }
+    }
+
+    fn recognise(&self, frame: &[u8]) -> Option<Recorded> {
+        recorded(frame)
+    }
+}
+
+fn good(data: Value) -> Answer {
+    Answer::json(200, &json!({ "code": "200000", "data": data }))
+}
+
+fn refused(status: u16, code: &str, msg: &str) -> Answer {
+    Answer::json(status, &json!({ "code": code, "msg": msg }))
+}
+
+/// A price as it is printed: a text, or `null` where there is none.
+fn printed(listing: &Listing, price: Option<&Price>) -> Value {
+    match price {
+        None | Some(Price::Missing) => Value::Null,
+        Some(price) => listing.printed(Some(price)).into(),
+    }
+}
+
+fn size(size: Decimal) -> String {
+    size.normalize().to_string()
+}
+
+fn ticker(listing: &Listing, book: &Book) -> Value {
+    let day = Day::of(book);
+    json!({
+        "symbol": listing.name,
+        "symbolName": listing.name,
+        "buy": printed(listing, book.bid.as_ref()),
+        "bestBidSize": size(book.bid_size),
+        "sell": printed(listing, book.ask.as_ref()),
+        "bestAskSize": size(book.ask_size),
+        "changeRate": "0.0152",
+        "changePrice": listing.fixed(book.last.number().unwrap_or_default() - day.open),
+        "high": listing.fixed(day.high),
+        "low": listing.fixed(day.low),
+        "vol": day.volume.to_string(),
+        "volValue": size(day.turnover),
+        "last": printed(listing, Some(&book.last)),
+        "averagePrice": listing.fixed(day.open),
+        "takerFeeRate": "0.001",
+        "makerFeeRate": "0.001",
+        "takerCoefficient": "1",
+        "makerCoefficient": "1",
+    })
+}
+
+fn best(listing: &Listing, book: &Book, scene: &Scene<'_>) -> Value {
+    json!({
+        "sequence": book.sequence.to_string(),
+        "price": printed(listing, Some(&book.last)),
+        "size": "0.05",
+        "bestAsk": printed(listing, book.ask.as_ref()),
+        "bestAskSize": size(book.ask_size),
+        "bestBid": printed(listing, book.bid.as_ref()),
+        "bestBidSize": size(book.bid_size),
+        "time": scene.unix_ms(),
+    })
+}
+
+fn listed(listing: &Listing) -> Value {
+    json!({
+        "symbol": listing.name,
+        "name": listing.name,
+        "baseCurrency": listing.base,
+        "quoteCurrency": listing.counter,
+        "feeCurrency": listing.counter,
+        "market": "USDS",
+        "baseMinSize": "0.00001",
+        "quoteMinSize": "0.1",
+        "baseMaxSize": "10000000000",
+        "quoteMaxSize": "99999999",
+        "baseIncrement": "0.00000001",
+        "quoteIncrement": "0.000001",
+        "priceIncrement": listing.fixed(Decimal::new(1, listing.scale)),
+        "priceLimitRate": "0.1",
+        "minFunds": "0.1",
+        "isMarginEnabled": false,
+        "enableTrading": listing.is_open,
+        "feeCategory": 1,
+        "makerFeeCoefficient": "1.00",
+        "takerFeeCoefficient": "1.00",
+        "st": false,
+    })
+}
+
+/// What a client listens to on one connection.
+struct Talk {
+    id: String,
+    has_token: bool,
+    hears_all: bool,
+    symbols: BTreeSet<String>,
+    listings: BTreeMap<String, Listing>,
+    pinged_at: Instant,
+}
+
+#[derive(Deserialize)]
+struct Command {
+    #[serde(default)]
+    id: Value,
+    #[serde(rename = "type")]
+    kind: String,
+    #[serde(default)]
+    topic: String,
+    #[serde(default)]
+    response: bool,
+}
+
+impl Talk {
+    fn new(id: String, has_token: bool, now: Instant) -> Self {
+        Self {
+            id,
+            has_token,
+            hears_all: false,
+            symbols: BTreeSet::new(),
+            listings: BTreeMap::new(),
+            pinged_at: now,
+        }
+    }
+
+    /// # Errors
+    /// Code and words of the refusal of the whole request.
+    fn subscribe(
+        &mut self,
+        topic: &str,
+        protocol: &dyn Protocol,
+        scene: &Scene<'_>,
+    ) -> Result<(), (u16, String)> {
+        let not_found = || (404, format!("topic {topic} is not found"));
+        let names = topic.strip_prefix(TOPIC).ok_or_else(not_found)?;
+        let names: Vec<String> = match names {
+            "all" => {
+                self.hears_all = true;
+                protocol.quotes(scene).into_iter().map(|(_, symbol, _)| symbol).collect()
+            }
+            _ => names.split(',').map(str::to_owned).collect(),
+        };
+        if names.len() > MAX_AT_ONCE {
+            return Err((509, format!("exceed max subscription count limitation of {MAX_AT_ONCE} per time")));
+        }
+        let listed: Option<Vec<Listing>> = names.iter().map(|name| protocol.listing(name)).collect();
+        for listing in listed.ok_or_else(not_found)? {
+            // What is beyond the limit of a connection is acknowledged, and never comes.
+            if self.symbols.len() < MAX_SYMBOLS {
+                self.symbols.insert(listing.name.clone());
+                self.listings.insert(listing.name.clone(), listing);
+            }
+        }
+        Ok(())
+    }
+
+    fn unsubscribe(&mut self, topic: &str) {
+        match topic.strip_prefix(TOPIC).unwrap_or_default() {
+            "all" => (self.hears_all, self.symbols) = (false, BTreeSet::new()),
+            names => names.split(',').for_each(|name| {
+                self.symbols.remove(name);
+            }),
+        }
+    }
+}
+
+fn error(id: &Value, code: u16, words: &str) -> Frame {
+    Frame::Text(json!({ "id": id, "type": "error", "code": code, "data": words }).to_string())
+}
+
+impl Conversation for Talk {
+    fn rules(&self) -> SocketRules {
+        SocketRules { lifetime: Some(TOKEN_LIFE), ..SocketRules::default() }
+    }
+
+    fn greet(&mut self, _: &Scene<'_>) -> Vec<Say> {
+        match self.has_token {
+            true => vec![Say::Control(Frame::Text(json!({ "id": self.id, "type": "welcome" }).to_string()))],
+            false => vec![
+                Say::Control(error(&self.id.as_str().into(), 401, "token is invalid")),
+                Say::Close(1000, "token is invalid".to_owned()),
+            ],
+        }
+    }
+
+    fn hear(&mut self, message: &[u8], protocol: &dyn Protocol, scene: &Scene<'_>) -> Vec<Say> {
+        let Ok(command) = serde_json::from_slice::<Command>(message) else {
+            return vec![Say::Control(error(&Value::Null, 400, "invalid message"))];
+        };
+        match command.kind.as_str() {
+            "ping" => {
+                self.pinged_at = scene.now;
+                let pong = json!({ "id": command.id, "type": "pong" });
+                return vec![Say::Control(Frame::Text(pong.to_string()))];
+            }
+            "subscribe" => {
+                if let Err((code, words)) = self.subscribe(&command.topic, protocol, scene) {
+                    return vec![Say::Control(error(&command.id, code, &words))];
+                }
+            }
+            "unsubscribe" => self.unsubscribe(&command.topic),
+            _ => return vec![Say::Control(error(&command.id, 400, "type is not supported"))],
+        }
+        let ack = json!({ "id": command.id, "type": "ack" });
+        if command.response { vec![Say::Control(Frame::Text(ack.to_string()))] } else { Vec::new() }
+    }
+
+    fn symbols(&self) -> &BTreeSet<String> {
+        &self.symbols
+    }
+
+    fn tell(&mut self, symbol: &str, book: &Book, scene: &Scene<'_>) -> Vec<Frame> {
+        let Some(listing) = self.listings.get(symbol) else { return Vec::new() };
+        let (topic, subject) = match self.hears_all {
+            true => (format!("{TOPIC}all"), symbol),
+            false => (format!("{TOPIC}{symbol}"), "trade.ticker"),
+        };
+        let data = best(listing, book, scene);
+        let told = json!({ "type": "message", "topic": topic, "subject": subject, "data": data });
+        vec![Frame::Text(told.to_string())]
+    }
+
+    fn beat(&mut self, _: &dyn Protocol, scene: &Scene<'_>) -> Vec<Say> {
+        let silence = scene.scaled(SILENCE).max(MIN_SILENCE);
+        let is_over = scene.now.duration_since(self.pinged_at) >= silence;
+        if is_over { vec![Say::Close(1000, "no ping".to_owned())] } else { Vec::new() }
+    }
+
+    fn repeat(&self, recorded: &Recorded) -> Option<Frame> {
+        self.symbols.contains(&*recorded.symbol).then(|| Frame::Text(recorded.payload.to_string()))
+    }
+}
+
+#[derive(Deserialize)]
+struct Pushed {
+    topic: String,
+    data: RecordedTicker,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct RecordedTicker {
+    sequence: String,
+    price: String,
+    best_ask: String,
+    best_ask_size: String,
+    best_bid: String,
+    best_bid_size: String,
+}
+
+/// Reads a recorded ticker; `None` if it is anything else.
+fn recorded(frame: &[u8]) -> Option<Recorded> {
+    let text = std::str::from_utf8(frame).ok()?;
+    let Pushed { topic, data } = serde_json::from_str(text).ok()?;
+    let symbol = topic.strip_prefix(TOPIC).filter(|symbol| *symbol != "all")?;
+    let price = |text: &str| number::decimal(text).map(Price::Number);
+    let book = Book {
+        bid: Some(price(&data.best_bid)?),
+        bid_size: number::decimal(&data.best_bid_size)?,
+        ask: Some(price(&data.best_ask)?),
+        ask_size: number::decimal(&data.best_ask_size)?,
+        last: price(&data.price)?,
+        sequence: data.sequence.parse().ok()?,
+    };
+    Some(Recorded {
+        topic: topic.as_str().into(),
+        symbol: symbol.into(),
+        told: Some(Told::Best(Box::new(book))),
+        payload: text.into(),
+    })
+}

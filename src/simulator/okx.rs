@@ -1,0 +1,491 @@
+//! OKX v5 spot, as clients of its public data see it.
+//!
+//! A subscription is acknowledged argument by argument and answered with the ticker as it stands. The connection ends
+//! after half a minute in which nothing was said on either side, and pings are plain text.
+//!
+//! <https://www.okx.com/docs-v5/en/>
+
+use std::collections::BTreeSet;
+use std::net::IpAddr;
+use std::rc::Rc;
+use std::time::Duration;
+
+use rust_decimal::Decimal;
+use serde::Deserialize;
+use serde_json::{Value, json};
+use tokio::time::Instant;
+
+use crate::market::number;
+
+use super::book::{Book, Price};
+use super::http::{Answer, Request};
+use super::listings::{Day, Form, Listing, Listings, Pair};
+use super::protocol::{Conversation, Frame, Protocol, Reply, Row, Say, Scene, SocketRules};
+use super::rates::Rates;
+use super::replay::{Recorded, Told};
+
+/// Its row in the table.
+pub(super) const ROW: Row = Row { name: "okx", has_socket: true, make: |_| Box::new(Okx::new()) };
+
+static FORM: Form =
+    Form { exchange: "okx", separator: "-", open: "live", closed: &["suspend", "preopen", "test"] };
+
+#[rustfmt::skip]
+const PAIRS: &[Pair] = &[
+    ("BTC", "USDT", 1), ("ETH", "USDT", 2), ("SOL", "USDT", 2), ("XRP", "USDT", 4), ("LTC", "USDT", 2),
+    ("DOGE", "USDT", 5), ("TRX", "USDT", 5), ("GRAM", "USDT", 3), ("BNB", "USDT", 1), ("BCH", "USDT", 1),
+    ("LINK", "USDT", 3), ("DOT", "USDT", 3), ("SHIB", "USDT", 9), ("USDC", "USDT", 5),
+    ("BTC", "USDC", 1), ("ETH", "USDC", 2), ("SOL", "USDC", 2), ("XRP", "USDC", 4),
+    ("BTC", "USD", 1), ("ETH", "USD", 2), ("SOL", "USD", 2), ("XRP", "USD", 4), ("LTC", "USD", 2),
+    ("DOGE", "USD", 5), ("TRX", "USD", 5), ("GRAM", "USD", 3), ("USDT", "USD", 5),
+    ("BTC", "EUR", 1), ("ETH", "EUR", 2), ("USDT", "EUR", 5), ("USDC", "EUR", 5), ("ETH", "BTC", 5),
+];
+
+/// Requests that one address may make to one path within the window.
+const REQUESTS: u64 = 20;
+const WINDOW: Duration = Duration::from_secs(2);
+
+/// Subscribe and unsubscribe messages that a connection may send within an hour.
+const OPERATIONS: u64 = 480;
+
+/// Silence of both sides after which the connection ends, and the close code that goes with it.
+const SILENCE: Duration = Duration::from_secs(30);
+const NO_DATA: u16 = 4004;
+
+/// The channels that are spoken here: every change of the ticker, and of the best prices alone.
+const CHANNELS: [&str; 2] = ["tickers", "bbo-tbt"];
+
+/// The connection that every answer names.
+const CONNECTION: &str = "a4d3ae55";
+
+/// OKX spot.
+struct Okx {
+    listings: Listings,
+    rates: Rates,
+}
+
+impl Okx {
+    fn new() -> Self {
+        Self { listings: Listings::new(&FORM, PAIRS), rates: Rates::new(REQUESTS, WINDOW) }
+    }
+
+    fn tickers(&self, request: &Request, scene: &Scene<'_>) -> Reply {
+        match request.parameter("instType") {
+            None | Some("") => refused(400, "50014", "Parameter instType can not be empty.").into(),
+            Some("SPOT") => {
+                let rows = self.listings.all().filter_map(|listing| shown(listing, scene));
+                good(rows.collect()).into()
+            }
+            Some("SWAP" | "FUTURES" | "OPTION") => good(Vec::new()).into(),
+            Some(_) => refused(400, "51000", "Parameter instType error").into(),
+        }
+    }
+
+    /// A request for one instrument.
+    fn one(
+        &self,
+        request: &Request,
+        scene: &Scene<'_>,
+        tell: fn(&Listing, &Book, &Request, &Scene<'_>) -> Value,
+    ) -> Reply {
+        let Some(name) = request.parameter("instId").filter(|name| !name.is_empty()) else {
+            return refused(400, "50014", "Parameter instId can not be empty.").into();
+        };
+        let Some(listing) = self.listings.get(name) else {
+            return refused(200, "51001", "Instrument ID, Instrument ID code, or Spread ID doesn't exist.")
+                .into();
+        };
+        match scene.shown(&[name, &listing.direction()], listing.book.clone()) {
+            Some(book) => good(vec![tell(listing, &book, request, scene)]).into(),
+            None => Reply::Later,
+        }
+    }
+
+    fn instruments(&self, request: &Request) -> Reply {
+        let asked = request.parameter("instId").filter(|name| !name.is_empty());
+        match request.parameter("instType") {
+            None | Some("") => refused(400, "50014", "Parameter instType can not be empty.").into(),
+            Some("SPOT") => {
+                let is_asked = |listing: &&Listing| asked.is_none_or(|name| listing.name == name);
+                let rows: Vec<Value> = self.listings.all().filter(is_asked).map(listed).collect();
+                match (rows.is_empty(), asked) {
+                    (true, Some(_)) => refused(200, "51001", "Instrument ID doesn't exist.").into(),
+                    _ => good(rows).into(),
+                }
+            }
+            Some(_) => good(Vec::new()).into(),
+        }
+    }
+}
+
+impl Protocol for Okx {
+    fn tick(&mut self, scene: &Scene<'_>) {
+        self.listings.tick(scene);
+    }
+
+    fn book(&self, symbol: &str) -> Option<Book> {
+        self.listings.book(symbol)
+    }
+
+    fn listing(&self, symbol: &str) -> Option<Listing> {
+        self.listings.get(symbol).cloned()
+    }
+
+    fn quotes(&self, _: &Scene<'_>) -> Vec<(String, String, Book)> {
+        self.listings.quotes()
+    }
+
+    fn rest(&mut self, path: &str, request: &Request, client: IpAddr, scene: &Scene<'_>) -> Reply {
+        if self.rates.is_over(format!("{client} {path}"), 1, scene) {
+            return self.refusal(429, None, scene).into();
+        }
+        match path {
+            "/api/v5/public/time" => good(vec![json!({ "ts": scene.unix_ms().to_string() })]).into(),
+            "/api/v5/public/instruments" => self.instruments(request),
+            "/api/v5/market/tickers" => self.tickers(request, scene),
+            "/api/v5/market/ticker" => {
+                self.one(request, scene, |listing, book, _, scene| ticker(listing, book, scene))
+            }
+            "/api/v5/market/books" => self.one(request, scene, depth),
+            _ => refused(404, "50404", "The requested resource does not exist.").into(),
+        }
+    }
+
+    fn open(&mut self, path: &str, _: &Request, scene: &Scene<'_>) -> Result<Box<dyn Conversation>, Answer> {
+        match path {
+            "/ws/v5/public" => Ok(Box::new(Talk::new(scene.now))),
+            _ => Err(Answer::new(404, "text/plain", "Not Found")),
+        }
+    }
+
+    fn refusal(&self, status: u16, retry_after: Option<u64>, _: &Scene<'_>) -> Answer {
+        let answer = match status {
+            429 => refused(429, "50011", "Too Many Requests"),
+            503 => refused(503, "50001", "Service temporarily unavailable. Try again later"),
+            500 => refused(500, "50026", "System error. Try again later"),
+            451 => refused(451, "50125", "This service is not available in your region."),
+            _ => Answer::new(status, "text/html", "<html><head><title>OKX</title></head></html>"),
+        };
+        match retry_after {
+            Some(seconds) => answer.with("Retry-After", seconds),
+            None => answer,
+        }
+    }
+
+    fn command(&mut self, name: &str, body: &Value, scene: &Scene<'_>) -> Option<Result<Value, String>> {
+        (name == "symbols").then(|| self.listings.set_status(body, scene))
+    }
+
+    fn recognise(&self, frame: &[u8]) -> Option<Recorded> {
+        recorded(frame)
+    }
+}
+
+fn good(data: Vec<Value>) -> Answer {
+    Answer::json(200, &json!({ "code": "0", "msg": "", "data": data }))
+}
+
+fn refused(status: u16, code: &str, msg: &str) -> Answer {
+    Answer::json(status, &json!({ "code": code, "msg": msg, "data": [] }))
+}
+
+/// The ticker of a symbol as faults let it be; `None` if one mutes it.
+fn shown(listing: &Listing, scene: &Scene<'_>) -> Option<Value> {
+    let book = scene.shown(&[&listing.name, &listing.direction()], listing.book.clone())?;
+    Some(ticker(listing, &book, scene))
+}
+
+fn ticker(listing: &Listing, book: &Book, scene: &Scene<'_>) -> Value {
+    let day = Day::of(book);
+    // A recording's prices are as old as their frames, which are told now.
+    let is_replayed = scene.is_replayed(&listing.name);
+    let ts = if is_replayed || listing.is_open { scene.unix_ms() } else { listing.changed_at_ms };
+    json!({
+        "instType": "SPOT",
+        "instId": listing.name,
+        "last": listing.printed(Some(&book.last)),
+        "lastSz": "0.05",
+        "askPx": listing.printed(book.ask.as_ref()),
+        "askSz": size(book.ask.as_ref(), book.ask_size),
+        "bidPx": listing.printed(book.bid.as_ref()),
+        "bidSz": size(book.bid.as_ref(), book.bid_size),
+        "open24h": listing.fixed(day.open),
+        "high24h": listing.fixed(day.high),
+        "low24h": listing.fixed(day.low),
+        "volCcy24h": day.turnover.normalize().to_string(),
+        "vol24h": day.volume.to_string(),
+        "sodUtc0": listing.fixed(day.open),
+        "sodUtc8": listing.fixed(day.open),
+        "ts": ts.to_string(),
+    })
+}
+
+fn size(price: Option<&Price>, size: Decimal) -> String {
+    match price {
+        None | Some(Price::Missing) => String::new(),
+        Some(_) => size.normalize().to_string(),
+    }
+}
+
+/// One level of a side: price, size, a field that is always zero, and the number of orders.
+fn level(listing: &Listing, price: Option<&Price>, size: Decimal) -> Value {
+    match price {
+        None | Some(Price::Missing) => json!([]),
+        Some(price) => json!([[listing.printed(Some(price)), size.normalize().to_string(), "0", "1"]]),
+    }
+}
+
+fn depth(listing: &Listing, book: &Book, _: &Request, scene: &Scene<'_>) -> Value {
+    json!({
+        "asks": level(listing, book.ask.as_ref(), book.ask_size),
+        "bids": level(listing, book.bid.as_ref(), book.bid_size),
+        "ts": scene.unix_ms().to_string(),
+        "seqId": book.sequence,
+    })
+}
+
+fn listed(listing: &Listing) -> Value {
+    let step = listing.fixed(Decimal::new(1, listing.scale));
+    json!({
+        "instType": "SPOT",
+        "instId": listing.name,
+        "uly": "",
+        "instFamily": "",
+        "baseCcy": listing.base,
+        "quoteCcy": listing.counter,
+        "settleCcy": "",
+        "ctVal": "",
+        "ctMult": "",
+        "ctValCcy": "",
+        "optType": "",
+        "stk": "",
+        "listTime": "1611907686000",
+        "expTime": "",
+        "lever": "",
+        "tickSz": step,
+        "lotSz": "0.00000001",
+        "minSz": "0.00001",
+        "ctType": "",
+        "alias": "",
+        "state": listing.status,
+        "maxLmtSz": "9999999999",
+        "maxMktSz": "1000000",
+        "category": "1",
+        "ruleType": "normal",
+    })
+}
+
+/// What a client listens to on one connection.
+struct Talk {
+    topics: BTreeSet<(String, String)>,
+    symbols: BTreeSet<String>,
+    /// What is listened to, for the digits of prices in frames that tell a changed book.
+    listings: Vec<Listing>,
+    /// When either side said something.
+    active_at: Instant,
+    num_operations: u64,
+    operations_since: Instant,
+}
+
+#[derive(Deserialize)]
+struct Command {
+    op: String,
+    #[serde(default)]
+    args: Vec<Argument>,
+    #[serde(default)]
+    id: Option<Value>,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct Argument {
+    channel: String,
+    #[serde(default)]
+    inst_id: String,
+}
+
+impl Talk {
+    fn new(now: Instant) -> Self {
+        Self {
+            topics: BTreeSet::new(),
+            symbols: BTreeSet::new(),
+            listings: Vec::new(),
+            active_at: now,
+            num_operations: 0,
+            operations_since: now,
+        }
+    }
+
+    fn obey(&mut self, command: &Command, protocol: &dyn Protocol, scene: &Scene<'_>) -> Vec<Say> {
+        if scene.now.duration_since(self.operations_since) >= scene.scaled(Duration::from_secs(3600)) {
+            (self.operations_since, self.num_operations) = (scene.now, 0);
+        }
+        self.num_operations += 1;
+        if self.num_operations > OPERATIONS {
+            return vec![Say::Control(error("60014", "Requests too frequent", command.id.as_ref()))];
+        }
+        let mut said = Vec::new();
+        for argument in &command.args {
+            match command.op.as_str() {
+                "subscribe" => self.subscribe(argument, command, protocol, scene, &mut said),
+                _ => {
+                    self.topics.remove(&(argument.channel.clone(), argument.inst_id.clone()));
+                    said.push(Say::Control(acknowledged(argument, command)));
+                }
+            }
+        }
+        self.symbols = self.topics.iter().map(|(_, symbol)| symbol.clone()).collect();
+        said
+    }
+
+    fn subscribe(
+        &mut self,
+        argument: &Argument,
+        command: &Command,
+        protocol: &dyn Protocol,
+        scene: &Scene<'_>,
+        said: &mut Vec<Say>,
+    ) {
+        let Argument { channel, inst_id } = argument;
+        let listing = protocol.listing(inst_id);
+        let is_known = CHANNELS.contains(&channel.as_str());
+        let Some(listing) = listing.filter(|_| is_known) else {
+            let msg = format!(
+                "Wrong URL or channel:{channel},instId:{inst_id} doesn't exist. Please use the correct URL, \
+                 channel and parameters referring to API document."
+            );
+            said.push(Say::Control(error("60018", &msg, command.id.as_ref())));
+            return;
+        };
+        said.push(Say::Control(acknowledged(argument, command)));
+        self.topics.insert((channel.clone(), inst_id.clone()));
+        self.listings.retain(|known| known.name != listing.name);
+        let book = scene.shown(&[&listing.name, &listing.direction()], listing.book.clone());
+        said.extend(book.map(|book| Say::Data(push(channel, &listing, &book, scene))));
+        self.listings.push(listing);
+    }
+}
+
+fn acknowledged(argument: &Argument, command: &Command) -> Frame {
+    let mut said = json!({
+        "event": command.op,
+        "arg": { "channel": argument.channel, "instId": argument.inst_id },
+        "connId": CONNECTION,
+    });
+    if let Some(id) = &command.id {
+        said["id"] = id.clone();
+    }
+    Frame::Text(said.to_string())
+}
+
+fn error(code: &str, msg: &str, id: Option<&Value>) -> Frame {
+    let mut said = json!({ "event": "error", "code": code, "msg": msg, "connId": CONNECTION });
+    if let Some(id) = id {
+        said["id"] = id.clone();
+    }
+    Frame::Text(said.to_string())
+}
+
+fn push(channel: &str, listing: &Listing, book: &Book, scene: &Scene<'_>) -> Frame {
+    let data = match channel {
+        "tickers" => ticker(listing, book, scene),
+        _ => depth(listing, book, &Request::default(), scene),
+    };
+    let argument = json!({ "channel": channel, "instId": listing.name });
+    Frame::Text(json!({ "arg": argument, "data": [data] }).to_string())
+}
+
+impl Conversation for Talk {
+    fn rules(&self) -> SocketRules {
+        SocketRules::default()
+    }
+
+    fn hear(&mut self, message: &[u8], protocol: &dyn Protocol, scene: &Scene<'_>) -> Vec<Say> {
+        self.active_at = scene.now;
+        if message == b"ping" {
+            return vec![Say::Control(Frame::Text("pong".to_owned()))];
+        }
+        match serde_json::from_slice::<Command>(message) {
+            Ok(command) if ["subscribe", "unsubscribe"].contains(&command.op.as_str()) => {
+                self.obey(&command, protocol, scene)
+            }
+            _ => {
+                let msg = format!("Invalid request: {}", String::from_utf8_lossy(message));
+                vec![Say::Control(error("60012", &msg, None))]
+            }
+        }
+    }
+
+    fn symbols(&self) -> &BTreeSet<String> {
+        &self.symbols
+    }
+
+    fn tell(&mut self, symbol: &str, book: &Book, scene: &Scene<'_>) -> Vec<Frame> {
+        self.active_at = scene.now;
+        let Some(listing) = self.listings.iter().find(|listing| listing.name == symbol) else {
+            return Vec::new();
+        };
+        let has = |channel: &&&str| self.topics.contains(&((**channel).to_owned(), symbol.to_owned()));
+        CHANNELS.iter().filter(has).map(|channel| push(channel, listing, book, scene)).collect()
+    }
+
+    fn beat(&mut self, _: &dyn Protocol, scene: &Scene<'_>) -> Vec<Say> {
+        let is_over = scene.now.duration_since(self.active_at) >= scene.scaled(SILENCE);
+        if is_over { vec![Say::Close(NO_DATA, "No data received in 30s.".to_owned())] } else { Vec::new() }
+    }
+
+    fn repeat(&self, recorded: &Recorded) -> Option<Frame> {
+        let topic = ("tickers".to_owned(), recorded.symbol.to_string());
+        self.topics.contains(&topic).then(|| Frame::Text(recorded.payload.to_string()))
+    }
+
+    fn farewell(&self, _: &Scene<'_>) -> Option<Frame> {
+        let said = json!({
+            "event": "notice",
+            "code": "64008",
+            "msg": "The connection will soon be closed for a service upgrade. Please reconnect.",
+            "connId": CONNECTION,
+        });
+        Some(Frame::Text(said.to_string()))
+    }
+}
+
+#[derive(Deserialize)]
+struct Pushed {
+    arg: Argument,
+    data: Vec<RecordedTicker>,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct RecordedTicker {
+    inst_type: String,
+    ask_px: String,
+    ask_sz: String,
+    bid_px: String,
+    bid_sz: String,
+    last: String,
+}
+
+/// Reads a recorded ticker of the spot market; `None` if it is anything else.
+fn recorded(frame: &[u8]) -> Option<Recorded> {
+    let text = std::str::from_utf8(frame).ok()?;
+    let pushed: Pushed = serde_json::from_str(text).ok()?;
+    let ticker = pushed.data.first().filter(|ticker| ticker.inst_type == "SPOT")?;
+    let price = |text: &str| number::decimal(text).map(Price::Number);
+    let book = Book {
+        bid: Some(price(&ticker.bid_px)?),
+        bid_size: number::decimal(&ticker.bid_sz)?,
+        ask: Some(price(&ticker.ask_px)?),
+        ask_size: number::decimal(&ticker.ask_sz)?,
+        last: price(&ticker.last)?,
+        sequence: 0,
+    };
+    let symbol: Rc<str> = pushed.arg.inst_id.as_str().into();
+    Some(Recorded {
+        topic: "tickers".into(),
+        symbol,
+        told: Some(Told::Best(Box::new(book))),
+        payload: text.into(),
+    })
+}
