@@ -172,7 +172,7 @@ impl Protocol for Bitfinex {
 
     fn rest(&mut self, path: &str, request: &Request, client: IpAddr, scene: &Scene<'_>) -> Reply {
         let below = path.strip_prefix("/v2").unwrap_or_default();
-        if below.starts_with("/ticker") && self.quota.take(&client.to_string(), scene).is_err() {
+        if below.starts_with("/ticker") && self.quota.take(&client.to_string(), 1, scene).is_err() {
             return self.refusal(429, None, scene).into();
         }
         match below {

@@ -16,7 +16,7 @@ use super::book::{Book, Price};
 use super::http::{Answer, Request};
 use super::listed::{Listed, Listing, Words, digits, exact, printed};
 use super::protocol::{Conversation, Frame, Protocol, Reply, Row, Say, Scene, SocketRules};
-use super::rate::Rate;
+use super::quota::Quota;
 
 /// Its row in the table.
 pub(super) const ROW: Row =
@@ -49,7 +49,7 @@ const CHANNEL: &str = "order_book_";
 /// Bitstamp.
 struct Bitstamp {
     listing: Listing,
-    rate: Rate,
+    quota: Quota,
 }
 
 impl Bitstamp {
@@ -60,7 +60,7 @@ impl Bitstamp {
         };
         Self {
             listing: Listing::new(words, PAIRS, scene),
-            rate: Rate::new(REQUESTS_IN_TEN_MINUTES, Duration::from_secs(600)),
+            quota: Quota::new(REQUESTS_IN_TEN_MINUTES, Duration::from_secs(600)),
         }
     }
 
@@ -99,7 +99,7 @@ impl Protocol for Bitstamp {
     }
 
     fn rest(&mut self, path: &str, _: &Request, client: IpAddr, scene: &Scene<'_>) -> Reply {
-        if !self.rate.allows(client, scene) {
+        if self.quota.take(&client.to_string(), 1, scene).is_err() {
             return self.refusal(429, None, scene).into();
         }
         match path.strip_prefix("/api/v2/").unwrap_or_default() {

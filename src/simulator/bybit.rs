@@ -20,7 +20,7 @@ use super::book::{Book, Price};
 use super::http::{Answer, Request};
 use super::listings::{Day, Form, Listing, Listings, Pair};
 use super::protocol::{Conversation, Frame, Protocol, Reply, Row, Say, Scene, SocketRules};
-use super::rates::Rates;
+use super::quota::Quota;
 use super::replay::{Recorded, Told};
 
 /// Its row in the table.
@@ -44,7 +44,7 @@ const PAIRS: &[Pair] = &[
 ];
 
 /// Requests that one address may make within the window.
-const REQUESTS: u64 = 600;
+const REQUESTS: u32 = 600;
 const WINDOW: Duration = Duration::from_secs(5);
 
 /// Topics of one request, and characters of all its topics.
@@ -67,12 +67,12 @@ const TICKERS: &str = "tickers";
 /// Bybit spot.
 struct Bybit {
     listings: Listings,
-    rates: Rates,
+    quota: Quota,
 }
 
 impl Bybit {
     fn new() -> Self {
-        Self { listings: Listings::new(&FORM, PAIRS), rates: Rates::new(REQUESTS, WINDOW) }
+        Self { listings: Listings::new(&FORM, PAIRS), quota: Quota::new(REQUESTS, WINDOW) }
     }
 
     /// A list of the spot market, of one symbol or of all. Other categories are empty here.
@@ -132,7 +132,7 @@ impl Protocol for Bybit {
     }
 
     fn rest(&mut self, path: &str, request: &Request, client: IpAddr, scene: &Scene<'_>) -> Reply {
-        if self.rates.is_over(client.to_string(), 1, scene) {
+        if self.quota.take(&client.to_string(), 1, scene).is_err() {
             return self.refusal(403, None, scene).into();
         }
         match path {

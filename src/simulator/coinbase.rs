@@ -18,7 +18,7 @@ use super::book::{Book, Price};
 use super::http::{Answer, Request};
 use super::listed::{Listed, Listing, Words, exact, printed};
 use super::protocol::{Conversation, Frame, Protocol, Reply, Row, Say, Scene, SocketRules};
-use super::rate::Rate;
+use super::quota::Quota;
 
 /// Its row in the table.
 pub(super) const ROW: Row =
@@ -50,7 +50,7 @@ const HEARTBEAT_EVERY: Duration = Duration::from_secs(1);
 /// Coinbase Exchange.
 struct Coinbase {
     listing: Listing,
-    rate: Rate,
+    quota: Quota,
 }
 
 impl Coinbase {
@@ -58,7 +58,7 @@ impl Coinbase {
         let words = Words { symbol: |base, counter| format!("{base}-{counter}"), statuses: &STATUSES };
         Self {
             listing: Listing::new(words, PRODUCTS, scene),
-            rate: Rate::new(REQUESTS_A_SECOND, Duration::from_secs(1)),
+            quota: Quota::new(REQUESTS_A_SECOND, Duration::from_secs(1)),
         }
     }
 
@@ -91,7 +91,7 @@ impl Protocol for Coinbase {
     }
 
     fn rest(&mut self, path: &str, _: &Request, client: IpAddr, scene: &Scene<'_>) -> Reply {
-        if !self.rate.allows(client, scene) {
+        if self.quota.take(&client.to_string(), 1, scene).is_err() {
             return failed(429, "Public rate limit exceeded").into();
         }
         match path {

@@ -174,7 +174,7 @@ impl Protocol for Gate {
 
     fn rest(&mut self, path: &str, request: &Request, client: IpAddr, scene: &Scene<'_>) -> Reply {
         let resets_at = scene.wall + scene.scaled(WINDOW);
-        let (left, answer) = match self.quota.take(&format!("{client}{path}"), scene) {
+        let (left, answer) = match self.quota.take(&format!("{client}{path}"), 1, scene) {
             Ok(left) => (left, self.answer(path, request, scene)),
             Err(_) => (0, self.refusal(429, None, scene).into()),
         };

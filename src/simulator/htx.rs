@@ -144,7 +144,7 @@ impl Protocol for Htx {
     }
 
     fn rest(&mut self, path: &str, request: &Request, client: IpAddr, scene: &Scene<'_>) -> Reply {
-        if self.quota.take(&client.to_string(), scene).is_err() {
+        if self.quota.take(&client.to_string(), 1, scene).is_err() {
             return self.refusal(429, None, scene).into();
         }
         match path {

@@ -18,7 +18,7 @@ use super::book::{Book, Price};
 use super::http::{Answer, Request};
 use super::listed::{Listed, Listing, Words, printed};
 use super::protocol::{Conversation, Frame, Protocol, Reply, Row, Say, Scene, SocketRules};
-use super::rate::Rate;
+use super::quota::Quota;
 
 /// Its row in the table.
 pub(super) const ROW: Row =
@@ -52,7 +52,7 @@ const IDLE: Duration = Duration::from_secs(60);
 /// Kraken spot.
 struct Kraken {
     listing: Listing,
-    rate: Rate,
+    quota: Quota,
 }
 
 impl Kraken {
@@ -60,7 +60,7 @@ impl Kraken {
         let words = Words { symbol: |base, counter| format!("{base}/{counter}"), statuses: &STATUSES };
         Self {
             listing: Listing::new(words, PAIRS, scene),
-            rate: Rate::new(REQUESTS_A_MINUTE, Duration::from_secs(60)),
+            quota: Quota::new(REQUESTS_A_MINUTE, Duration::from_secs(60)),
         }
     }
 
@@ -119,7 +119,7 @@ impl Protocol for Kraken {
     }
 
     fn rest(&mut self, path: &str, request: &Request, client: IpAddr, scene: &Scene<'_>) -> Reply {
-        if !self.rate.allows(client, scene) {
+        if self.quota.take(&client.to_string(), 1, scene).is_err() {
             return failed("EGeneral:Too many requests").into();
         }
         let answered = match path {

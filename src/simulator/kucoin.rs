@@ -21,7 +21,7 @@ use super::book::{Book, Price};
 use super::http::{Answer, Request};
 use super::listings::{Day, Form, Listing, Listings, Pair};
 use super::protocol::{Conversation, Frame, Protocol, Reply, Row, Say, Scene, SocketRules};
-use super::rates::Rates;
+use super::quota::Quota;
 use super::replay::{Recorded, Told};
 
 /// Its row in the table.
@@ -40,7 +40,7 @@ const PAIRS: &[Pair] = &[
 ];
 
 /// Weight that one address may use within the window.
-const WEIGHT: u64 = 2000;
+const WEIGHT: u32 = 2000;
 const WINDOW: Duration = Duration::from_secs(30);
 
 /// How long a token is good.
@@ -67,7 +67,7 @@ const TOPIC: &str = "/market/ticker:";
 /// KuCoin spot.
 struct KuCoin {
     listings: Listings,
-    rates: Rates,
+    quota: Quota,
     /// Until when each token is good.
     tokens: BTreeMap<String, Instant>,
     num_tokens: u64,
@@ -77,7 +77,7 @@ impl KuCoin {
     fn new() -> Self {
         Self {
             listings: Listings::new(&FORM, PAIRS),
-            rates: Rates::new(WEIGHT, WINDOW),
+            quota: Quota::new(WEIGHT, WINDOW),
             tokens: BTreeMap::new(),
             num_tokens: 0,
         }
@@ -150,7 +150,7 @@ impl Protocol for KuCoin {
             "/api/v1/market/orderbook/level1" => 2,
             _ => 1,
         };
-        if self.rates.is_over(client.to_string(), weight, scene) {
+        if self.quota.take(&client.to_string(), weight, scene).is_err() {
             return self.refusal(429, None, scene).into();
         }
         match path {

@@ -51,8 +51,6 @@ mod pairs;
 
 mod protocol;
 mod quota;
-mod rate;
-mod rates;
 mod replay;
 mod server;
 mod session;

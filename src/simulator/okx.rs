@@ -21,7 +21,7 @@ use super::book::{Book, Price};
 use super::http::{Answer, Request};
 use super::listings::{Day, Form, Listing, Listings, Pair};
 use super::protocol::{Conversation, Frame, Protocol, Reply, Row, Say, Scene, SocketRules};
-use super::rates::Rates;
+use super::quota::Quota;
 use super::replay::{Recorded, Told};
 
 /// Its row in the table.
@@ -42,7 +42,7 @@ const PAIRS: &[Pair] = &[
 ];
 
 /// Requests that one address may make to one path within the window.
-const REQUESTS: u64 = 20;
+const REQUESTS: u32 = 20;
 const WINDOW: Duration = Duration::from_secs(2);
 
 /// Subscribe and unsubscribe messages that a connection may send within an hour.
@@ -61,12 +61,12 @@ const CONNECTION: &str = "a4d3ae55";
 /// OKX spot.
 struct Okx {
     listings: Listings,
-    rates: Rates,
+    quota: Quota,
 }
 
 impl Okx {
     fn new() -> Self {
-        Self { listings: Listings::new(&FORM, PAIRS), rates: Rates::new(REQUESTS, WINDOW) }
+        Self { listings: Listings::new(&FORM, PAIRS), quota: Quota::new(REQUESTS, WINDOW) }
     }
 
     fn tickers(&self, request: &Request, scene: &Scene<'_>) -> Reply {
@@ -136,7 +136,7 @@ impl Protocol for Okx {
     }
 
     fn rest(&mut self, path: &str, request: &Request, client: IpAddr, scene: &Scene<'_>) -> Reply {
-        if self.rates.is_over(format!("{client} {path}"), 1, scene) {
+        if self.quota.take(&format!("{client} {path}"), 1, scene).is_err() {
             return self.refusal(429, None, scene).into();
         }
         match path {
