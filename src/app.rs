@@ -307,6 +307,7 @@ fn book_settings(settings: &Settings) -> BookSettings {
         name: *name,
         enabled: exchange.enabled,
         stale_after: exchange.stale_after,
+        official_of: exchange::row(name.as_str()).and_then(|row| row.kind.official_of()),
     };
     BookSettings {
         directions: settings.directions.clone(),
@@ -319,6 +320,7 @@ fn book_settings(settings: &Settings) -> BookSettings {
         },
         reference_priority: settings.reference_priority.clone(),
         fiat_priority: settings.fiat_priority.clone(),
+        max_fiat_difference: settings.max_fiat_difference,
         exchanges: settings.exchanges.iter().map(listed).collect(),
     }
 }

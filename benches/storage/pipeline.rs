@@ -16,6 +16,7 @@ use ratebook::rate_book::{
     ReportListing, ReportQuotes, UsdtUsdLeg,
 };
 use ratebook::supervisor::{ChildEvent, RestartPolicy, StopAll, Supervisor};
+use rust_decimal::Decimal;
 use tokio::time::{Instant, sleep};
 
 use crate::Scale;
@@ -209,7 +210,12 @@ async fn give_way(hand_over: &HandOver) {
 }
 
 fn book_settings() -> BookSettings {
-    let listed = |name| ListedExchange { name, enabled: true, stale_after: Duration::from_secs(60) };
+    let listed = |name| ListedExchange {
+        name,
+        enabled: true,
+        stale_after: Duration::from_secs(60),
+        official_of: None,
+    };
     BookSettings {
         directions: vec!["BTC-USD".parse().unwrap()],
         priority: EXCHANGES.to_vec(),
@@ -218,6 +224,7 @@ fn book_settings() -> BookSettings {
         usdt_usd: UsdtUsdLeg::Reference,
         reference_priority: EXCHANGES.to_vec(),
         fiat_priority: Vec::new(),
+        max_fiat_difference: Decimal::new(1, 2),
         exchanges: EXCHANGES.map(listed).to_vec(),
     }
 }

@@ -131,6 +131,7 @@ fn settings() -> BookSettings {
         usdt_usd: UsdtUsdLeg::Reference,
         reference_priority: vec![KRAKEN],
         fiat_priority: vec![CBR],
+        max_fiat_difference: Decimal::new(1, 2),
         exchanges: [BINANCE, KRAKEN, CBR].map(listed).to_vec(),
     }
 }
@@ -159,7 +160,7 @@ pub(crate) fn directions() -> Vec<Direction> {
 
 /// Listed with a limit that no measurement reaches.
 fn listed(name: ExchangeName) -> ListedExchange {
-    ListedExchange { name, enabled: true, stale_after: Duration::from_secs(3600) }
+    ListedExchange { name, enabled: true, stale_after: Duration::from_secs(3600), official_of: None }
 }
 
 /// Brings every exchange up, with its first quotes.

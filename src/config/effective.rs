@@ -4,6 +4,8 @@ use std::collections::BTreeMap;
 use std::fmt::{self, Display, Write};
 use std::time::Duration;
 
+use rust_decimal::Decimal;
+
 use super::key::STORAGE;
 use super::problem::Origin;
 use super::{EXCHANGES, ExchangeSettings, Settings, StorageSettings, value};
@@ -58,6 +60,8 @@ impl Page<'_> {
         self.line("", "usdt_usd", quoted(settings.usdt_usd.as_str()))?;
         self.list("reference_priority", &settings.reference_priority)?;
         self.list("fiat_priority", &settings.fiat_priority)?;
+        let percent = settings.max_fiat_difference.saturating_mul(Decimal::ONE_HUNDRED).normalize();
+        self.line("", "max_fiat_difference", quoted(&format!("{percent}%")))?;
         self.line("", "state_file", quoted(&settings.state_file.to_string_lossy()))?;
         let tls_ca_file =
             settings.tls_ca_file.as_ref().map(|path| path.to_string_lossy()).unwrap_or_default();

@@ -75,6 +75,12 @@ pub const KEYS: &[Key] = &[
         meaning: "sources of fiat rates, best first",
     },
     Key {
+        name: "max_fiat_difference",
+        form: "share in per cent",
+        default: "1%",
+        meaning: "how far two sources of a fiat rate may be apart before `/health` and the log name them",
+    },
+    Key {
         name: "state_file",
         form: "path",
         default: "ratebook.state.json",

@@ -60,7 +60,7 @@ fn of_exchange(row: &Row, exchange: &ExchangeSettings, warn: &mut impl FnMut(Str
         );
         warn(key("poll_every"), message);
     }
-    let is_polled_alone = exchange.ws_url.is_empty() && row.kind != Kind::Fiat;
+    let is_polled_alone = exchange.ws_url.is_empty() && !matches!(row.kind, Kind::Fiat { .. });
     if is_polled_alone && exchange.stale_after <= exchange.poll_every {
         let message = format!(
             "{} is not longer than `poll_every` ({}), so {} is stale between two polls",

@@ -69,6 +69,7 @@ impl Reader {
         let usdt_usd = self.read("usdt_usd", value::usdt_usd);
         let reference_priority = self.enabled("reference_priority", &exchanges);
         let fiat_priority = self.enabled("fiat_priority", &exchanges);
+        let max_fiat_difference = self.read("max_fiat_difference", value::share);
         let state_file = self.read("state_file", value::path);
         let tls_ca_file = self.read("tls_ca_file", value::readable_file);
         let max_connections = self.read("max_connections", value::connections);
@@ -85,6 +86,7 @@ impl Reader {
             usdt_usd: usdt_usd?,
             reference_priority: reference_priority?,
             fiat_priority: fiat_priority?,
+            max_fiat_difference: max_fiat_difference?,
             state_file: state_file?,
             tls_ca_file: tls_ca_file?,
             max_connections: max_connections?,

@@ -11,6 +11,8 @@ use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use rust_decimal::Decimal;
+
 use crate::exchange::EXCHANGES;
 use crate::market::{Direction, ExchangeName};
 
@@ -53,6 +55,8 @@ pub struct Settings {
     pub reference_priority: Vec<ExchangeName>,
     /// Sources of fiat legs, best first.
     pub fiat_priority: Vec<ExchangeName>,
+    /// How far two sources of a fiat rate may be apart before they are named, as a share: 0.01 is one per cent.
+    pub max_fiat_difference: Decimal,
     /// Where bans are remembered across restarts.
     pub state_file: PathBuf,
     /// Certificates of further authorities to trust, as PEM; `None` for the usual ones alone.

@@ -76,6 +76,12 @@ fn every_bad_setting_of_the_file_is_refused_with_its_key_its_line_and_what_is_al
         ("hold_reference = \"10us\"", "hold_reference", "1ms"),
         ("hold_reference = 1.5", "hold_reference", "string in quotes"),
         ("usdt_usd = \"pegged\"", "usdt_usd", "reference, peg"),
+        ("max_fiat_difference = 0.01", "max_fiat_difference", "string in quotes"),
+        ("max_fiat_difference = 1", "max_fiat_difference", "no unit"),
+        ("max_fiat_difference = \"1\"", "max_fiat_difference", "`0.5%`"),
+        ("max_fiat_difference = \"0%\"", "max_fiat_difference", "above `0%`"),
+        ("max_fiat_difference = \"-1%\"", "max_fiat_difference", "above `0%`"),
+        ("max_fiat_difference = \"50.01%\"", "max_fiat_difference", "up to `50%`"),
         ("state_file = \"\"", "state_file", "no path"),
         ("tls_ca_file = \"/nowhere/ca.pem\"", "tls_ca_file", "cannot be read"),
         ("tls_ca_file = \"/\"", "tls_ca_file", "not a file"),
@@ -411,7 +417,7 @@ fn the_effective_settings_read_back_to_the_same_settings() {
     let all_off: String =
         EXCHANGES.iter().map(|row| format!("[exchanges.{}]\nenabled = false\n", row.name)).collect();
     let odd = "state_file = \"a \\\"b\\\" \\\\ #\\n.json\"\ncors_origins = [\"https://Shop.Example:8443\"]\n\
-               usdt_usd = \"peg\"\nfail_back_after = \"1h 2m 3s 4ms\"\nroles = [\"answer\"]\n\
+               usdt_usd = \"peg\"\nmax_fiat_difference = \"0.25 %\"\nfail_back_after = \"1h 2m 3s 4ms\"\nroles = [\"answer\"]\n\
                database_url = \"sqlite://:memory:\"\n[storage]\nevery = \"1ms\"\nkeep_quotes = \"1h 1ns\"\n\
                keep_candles = \"36525d\"\noutbox = \"a \\\"b\\\" #\"\noutbox_limit = 1048577";
     for (file, environment) in [

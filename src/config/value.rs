@@ -9,6 +9,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use actix_web::http::Uri;
+use rust_decimal::Decimal;
 
 use super::{ApiKey, Role, UsdtUsd};
 use crate::exchange::{self, Row};
@@ -48,6 +49,9 @@ const LONGEST_KEPT: Duration = Duration::from_secs(36_525 * 24 * 3600);
 
 /// Smallest outbox, in bytes: it has to hold a few batches.
 const SMALLEST_OUTBOX: u64 = 1 << 20;
+
+/// Largest share by which two rates may differ unnoticed: at twice or half of the other, one of them is wrong.
+const MOST_PERCENT: Decimal = Decimal::from_parts(50, 0, 0, false, 0);
 
 /// Units of sizes.
 pub(super) const UNITS: [(&str, u64); 4] = [("", 1), ("KiB", 1 << 10), ("MiB", 1 << 20), ("GiB", 1 << 30)];
@@ -185,6 +189,20 @@ pub(super) fn size(value: &Value) -> Result<u64, String> {
     let (_, factor) = UNITS.iter().find(|(name, _)| *name == unit.trim()).ok_or_else(allowed)?;
     let size = number.parse::<u64>().ok().and_then(|number| number.checked_mul(*factor));
     size.filter(|size| *size >= SMALLEST_OUTBOX).ok_or_else(allowed)
+}
+
+/// A share in per cent, as a fraction of one.
+pub(super) fn share(value: &Value) -> Result<Decimal, String> {
+    if let Value::Number(number) = value {
+        return Err(format!("`{number}` has no unit (allowed: a string such as `\"1%\"`)"));
+    }
+    let text = value.text()?;
+    let percent = text.strip_suffix('%').and_then(|number| number.trim_end().parse::<Decimal>().ok());
+    let percent = percent.filter(|percent| *percent > Decimal::ZERO && *percent <= MOST_PERCENT);
+    let share = percent.and_then(|percent| percent.checked_div(Decimal::ONE_HUNDRED));
+    share.ok_or_else(|| {
+        format!("{} is no share (allowed: above `0%` up to `50%`, such as `1%`, `0.5%`)", Shown(text))
+    })
 }
 
 /// `true` or `false`.

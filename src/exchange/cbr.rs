@@ -20,7 +20,7 @@ use crate::market::{Asset, Direction, ExchangeName, Quote, Refusal, Validity, nu
 
 pub(super) const ROW: Row = Row {
     name: ExchangeName::new("cbr"),
-    kind: Kind::Fiat,
+    kind: Kind::Fiat { official_of: Some(Asset::RUB) },
     rest_url: "https://www.cbr.ru",
     ws_url: "",
     stale_after: Duration::from_secs(600),

@@ -39,7 +39,7 @@ pub fn decode(
     let access = Access { rest_url: row.rest_url.to_owned(), api_key: None };
     // A bank's table is always read as a whole, so what was not asked for is left out here.
     let asked = match (&scope, row.kind) {
-        (Scope::Directions(directions), Kind::Fiat) => Some(directions.clone()),
+        (Scope::Directions(directions), Kind::Fiat { .. }) => Some(directions.clone()),
         _ => None,
     };
     let has_socket = !row.ws_url.is_empty();

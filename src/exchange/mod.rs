@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 
-use crate::market::{Direction, ExchangeName, Quote, Refusal};
+use crate::market::{Asset, Direction, ExchangeName, Quote, Refusal};
 
 pub mod actor;
 pub mod backoff;
@@ -345,8 +345,31 @@ pub enum Kind {
     Market,
     /// A site that averages markets.
     Aggregator,
-    /// A source of official or published fiat rates.
-    Fiat,
+    /// A source of fiat rates.
+    Fiat {
+        /// The currency whose rates it sets; `None` if it only repeats or averages those of others.
+        official_of: Option<Asset>,
+    },
+}
+
+impl Kind {
+    /// The word for people.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Market => "market",
+            Self::Aggregator => "aggregator",
+            Self::Fiat { official_of: Some(_) } => "central bank",
+            Self::Fiat { official_of: None } => "fiat rates",
+        }
+    }
+
+    /// The currency whose rates it sets, if it is a central bank.
+    pub const fn official_of(self) -> Option<Asset> {
+        match self {
+            Self::Fiat { official_of } => official_of,
+            Self::Market | Self::Aggregator => None,
+        }
+    }
 }
 
 /// One exchange of the table: its name, its defaults, and how to make its plug-in.

@@ -10,12 +10,15 @@ use actix_web::http::header::{self, HeaderValue};
 use actix_web::{HttpResponse, web};
 use chrono::{DateTime, Utc};
 use futures_util::future;
+use rust_decimal::Decimal;
 use serde::Serialize;
+use serde_json::value::RawValue;
 
 use super::{BOOK_TIMEOUT, Shared, age_ms};
 use crate::clock;
 use crate::history::{GetStorageHealth, StorageHealth, StorageState};
-use crate::rate_book::{BookHealth, ExchangeHealth, GetHealth, ReferenceLeg};
+use crate::market::number;
+use crate::rate_book::{BookHealth, Disagreement, ExchangeHealth, GetHealth, ReferenceLeg};
 
 /// What is said when the book does not answer.
 const STALLED: &str = "the book of quotes does not answer";
@@ -118,6 +121,7 @@ struct Report<'a> {
     uptime_s: u64,
     exchanges: Vec<ExchangeReport<'a>>,
     legs: Vec<LegReport>,
+    disagreements: Vec<DisagreementReport>,
     storage: StorageReport<'a>,
     bus: PartReport,
 }
@@ -143,6 +147,8 @@ impl<'a> Report<'a> {
             exchanges: book
                 .map_or(Vec::new(), |book| book.exchanges.iter().map(ExchangeReport::from).collect()),
             legs: book.map_or(Vec::new(), |book| book.legs.iter().map(LegReport::from).collect()),
+            disagreements: book
+                .map_or(Vec::new(), |book| book.disagreements.iter().map(DisagreementReport::from).collect()),
             storage: StorageReport::from(storage),
             bus: PartReport::DISABLED,
         }
@@ -198,6 +204,35 @@ impl From<&ReferenceLeg> for LegReport {
             held: leg.held,
         }
     }
+}
+
+/// A source of fiat rates that contradicts the one that counts.
+#[derive(Serialize)]
+struct DisagreementReport {
+    direction: String,
+    believed: &'static str,
+    value: Option<Box<RawValue>>,
+    source: &'static str,
+    other: Option<Box<RawValue>>,
+    percent: Option<Box<RawValue>>,
+}
+
+impl From<&Disagreement> for DisagreementReport {
+    fn from(it: &Disagreement) -> Self {
+        Self {
+            direction: it.direction.to_string(),
+            believed: it.believed.as_str(),
+            value: json_number(it.value),
+            source: it.source.as_str(),
+            other: json_number(it.other),
+            percent: it.percent().and_then(json_number),
+        }
+    }
+}
+
+/// A decimal as a JSON number with all of its digits.
+fn json_number(value: Decimal) -> Option<Box<RawValue>> {
+    RawValue::from_string(number::plain(value)).ok()
 }
 
 /// The state of storage: the status alone where nothing more is known.

@@ -10,8 +10,8 @@ use log::{error, info, warn};
 use super::book::{Book, BookSettings, Change, Event};
 use super::hand_over::HandOver;
 use super::messages::{
-    Answer, BookHealth, CoursesError, GetCourses, GetHealth, ReportLife, ReportLink, ReportListing,
-    ReportQuotes, ReportReconnect,
+    Answer, BookHealth, CoursesError, Disagreement, GetCourses, GetHealth, ReportLife, ReportLink,
+    ReportListing, ReportQuotes, ReportReconnect,
 };
 use super::record::{EventKind, RecordedEvent};
 use crate::clock;
@@ -119,7 +119,12 @@ fn log_change(change: &Change) {
     let text = described(change);
     match change {
         Change::Switched { from: None, to: Some(_), .. } => info!("rate_book: {text}"),
-        Change::Switched { to: Some(_), .. } | Change::ClockJumped { .. } => warn!("rate_book: {text}"),
+        Change::FiatSourcesAgree { .. } | Change::FiatSourcesDisagreeElsewhere(_) => {
+            info!("rate_book: {text}");
+        }
+        Change::Switched { to: Some(_), .. }
+        | Change::ClockJumped { .. }
+        | Change::FiatSourcesDisagree(_) => warn!("rate_book: {text}"),
         Change::Switched { to: None, .. } | Change::OurClockIsSlow => error!("rate_book: {text}"),
     }
 }
@@ -135,6 +140,17 @@ fn described(change: &Change) -> String {
         Change::ClockJumped { by } => {
             format!("the clocks parted by {} s, so every quote is stale", by.as_secs())
         }
+        Change::FiatSourcesDisagree(disagreement) => format!("sources disagree on {disagreement}"),
+        Change::FiatSourcesAgree { direction, source } => {
+            format!("{source} contradicts nobody on {direction} any more")
+        }
+        Change::FiatSourcesDisagreeElsewhere(directions) => {
+            let directions: Vec<String> = directions.iter().map(ToString::to_string).collect();
+            format!(
+                "sources also disagree on {}, which nobody asks for (`/health` has the rates)",
+                directions.join(", ")
+            )
+        }
         Change::OurClockIsSlow => {
             "most exchanges are ahead of this machine's clock: set it by NTP".to_owned()
         }
@@ -145,6 +161,9 @@ fn kind_of(change: &Change) -> EventKind {
     match change {
         Change::Switched { .. } => EventKind::Failover,
         Change::ClockJumped { .. } | Change::OurClockIsSlow => EventKind::Clock,
+        Change::FiatSourcesDisagree(_)
+        | Change::FiatSourcesAgree { .. }
+        | Change::FiatSourcesDisagreeElsewhere(_) => EventKind::Disagreement,
     }
 }
 
@@ -152,7 +171,9 @@ fn kind_of(change: &Change) -> EventKind {
 fn concerned(change: &Change) -> Option<ExchangeName> {
     match change {
         Change::Switched { from, to, .. } => from.or(*to),
-        Change::ClockJumped { .. } | Change::OurClockIsSlow => None,
+        Change::FiatSourcesDisagree(Disagreement { source, .. })
+        | Change::FiatSourcesAgree { source, .. } => Some(*source),
+        Change::FiatSourcesDisagreeElsewhere(_) | Change::ClockJumped { .. } | Change::OurClockIsSlow => None,
     }
 }
 

@@ -74,23 +74,23 @@ struct Fresh {
 
 /// A leg, now.
 #[derive(Clone, Copy)]
-struct Priced {
-    value: Decimal,
-    age: Duration,
-    since: Since,
+pub(super) struct Priced {
+    pub(super) value: Decimal,
+    pub(super) age: Duration,
+    pub(super) since: Since,
 }
 
 /// A reference leg, now.
 #[derive(Clone, Copy)]
-struct Reference {
-    priced: Priced,
-    source: Option<ExchangeName>,
-    held: bool,
+pub(super) struct Reference {
+    pub(super) priced: Priced,
+    pub(super) source: Option<ExchangeName>,
+    pub(super) held: bool,
 }
 
 /// The state of the book at one moment, with the legs that many courses share computed once.
 pub(super) struct Pricing<'a> {
-    book: &'a Book,
+    pub(super) book: &'a Book,
     now: Moment,
     usdt_usd: OnceCell<Option<Reference>>,
     fiats: RefCell<Vec<(Direction, Option<Reference>)>>,
@@ -299,7 +299,7 @@ impl<'a> Pricing<'a> {
     }
 
     /// A rate out of one source; `None` if it is not fresh.
-    fn rate(&self, shelf: &Shelf, rate: Rate) -> Option<Priced> {
+    pub(super) fn rate(&self, shelf: &Shelf, rate: Rate) -> Option<Priced> {
         let step = |step: Step| {
             let kept = shelf.usable(step.slot, self.now)?;
             Some(Priced { value: walked(kept, step)?, age: kept.age(self.now), since: kept.fresh_since })
@@ -332,19 +332,11 @@ impl<'a> Pricing<'a> {
                 if let Some((_, known)) = fiats.iter().find(|(it, _)| it == direction) {
                     return *known;
                 }
-                let fiat = self.read_fiat(sources);
+                let fiat = self.read_fiat(*direction, sources);
                 fiats.push((*direction, fiat));
                 fiat
             }
         }
-    }
-
-    fn read_fiat(&self, sources: &[(usize, Rate)]) -> Option<Reference> {
-        sources.iter().find_map(|(at, rate)| {
-            let shelf = &self.book.shelves[*at];
-            let priced = Priced { since: Since::Start, ..self.rate(shelf, *rate)? };
-            Some(Reference { priced, source: Some(shelf.name), held: false })
-        })
     }
 
     fn read_usdt_usd(&self) -> Option<Reference> {

@@ -1,18 +1,21 @@
 //! The pure state machine: what happened and when goes in, what changed comes out. No clock, no actor, no log.
 
 use std::cell::{OnceCell, RefCell};
-use std::collections::{HashMap, HashSet};
+use std::collections::{BTreeSet, HashMap, HashSet};
 use std::sync::Arc;
 use std::time::Duration;
 
+use rust_decimal::Decimal;
+
+use super::fiat::Compared;
 use super::gates;
 use super::messages::{
-    CoursesError, GetCourses, Life, Link, LinkFailure, ReportLife, ReportLink, ReportListing, ReportQuotes,
-    ReportReconnect,
+    CoursesError, Disagreement, GetCourses, Life, Link, LinkFailure, ReportLife, ReportLink, ReportListing,
+    ReportQuotes, ReportReconnect,
 };
 use super::messages::{Epoch, Wanted};
 use super::record::{Accepted, Span};
-use super::route::{Map, Route};
+use super::route::{Leg, Map, Route};
 use super::selection::Since;
 use super::shelf::{Kept, Shelf};
 use crate::market::{Asset, Direction, ExchangeName, Moment, Quote, Refusal, Validity};
@@ -46,6 +49,8 @@ pub struct BookSettings {
     pub reference_priority: Vec<ExchangeName>,
     /// Sources of fiat legs, best first.
     pub fiat_priority: Vec<ExchangeName>,
+    /// How far two sources of a fiat rate may be apart, as a share of the one that counts.
+    pub max_fiat_difference: Decimal,
     /// Every exchange.
     pub exchanges: Vec<ListedExchange>,
 }
@@ -68,6 +73,8 @@ pub struct ListedExchange {
     pub enabled: bool,
     /// Age at which its quotes are stale.
     pub stale_after: Duration,
+    /// The currency whose rates it sets; `None` if it is no central bank.
+    pub official_of: Option<Asset>,
 }
 
 /// What happened.
@@ -102,6 +109,17 @@ pub enum Change {
         /// By how much.
         by: Duration,
     },
+    /// A source of fiat rates contradicts the one that counts, on a currency that is asked for.
+    FiatSourcesDisagree(Disagreement),
+    /// It does no longer, or is no longer fresh.
+    FiatSourcesAgree {
+        /// Of which rate.
+        direction: Direction,
+        /// Who contradicted.
+        source: ExchangeName,
+    },
+    /// On these rates, which no configured direction needs, sources disagree as well.
+    FiatSourcesDisagreeElsewhere(Vec<Direction>),
     /// Most exchanges that stamp their quotes seem to be ahead of us: it is our clock that is slow.
     OurClockIsSlow,
 }
@@ -131,6 +149,9 @@ pub struct Book {
     /// Since when USDT-USD has been there without a gap.
     pub(super) usdt_usd_since: Since,
     pub(super) clock_is_slow: bool,
+    /// Dollars into every currency that several sources may have.
+    dollar_rates: OnceCell<Vec<Leg>>,
+    pub(super) compared: Compared,
     sequence: u64,
     answering: Option<usize>,
     /// What was accepted since it was drained last, each with whether its price is news; `None` where nobody wants it.
@@ -140,7 +161,7 @@ pub struct Book {
 impl Book {
     /// A book without quotes.
     pub fn new(settings: BookSettings, now: Moment) -> Self {
-        let shelf = |it: &ListedExchange| Shelf::new(it.name, it.enabled, it.stale_after);
+        let shelf = |it: &ListedExchange| Shelf::new(it.name, it.enabled, it.stale_after, it.official_of);
         let shelves: Vec<Shelf> = settings.exchanges.iter().map(shelf).collect();
         let index: HashMap<_, _, _> =
             shelves.iter().enumerate().map(|(at, shelf)| (shelf.name, at)).collect();
@@ -163,6 +184,8 @@ impl Book {
             jumped_at: None,
             usdt_usd_since: Since::Start,
             clock_is_slow: false,
+            dollar_rates: OnceCell::new(),
+            compared: Compared::default(),
             sequence: 0,
             answering: None,
             accepted: None,
@@ -218,6 +241,7 @@ impl Book {
         let mut changes = self.observe(now);
         changes.extend(self.switch(now));
         changes.extend(self.judge_our_clock(now));
+        changes.extend(self.compare_fiat_sources(now));
         changes
     }
 
@@ -252,20 +276,34 @@ impl Book {
         if let Some(routes) = self.routes.borrow().get(&(exchange, direction)) {
             return routes.clone();
         }
-        let is_listed = |at: &usize| self.shelves[*at].listed(USDT_USD).is_some();
-        let is_pegged = self.settings.usdt_usd == UsdtUsdLeg::Peg;
-        let map = Map {
-            shelves: &self.shelves,
-            has_usdt_usd: is_pegged || self.usdt_sources.iter().any(is_listed),
-            fiat_sources: &self.fiat_sources,
-        };
-        let routes: Arc<[Route]> = map.routes(exchange, direction).into();
+        let routes: Arc<[Route]> = self.map().routes(exchange, direction).into();
         let mut remembered = self.routes.borrow_mut();
         if remembered.len() >= MAX_REMEMBERED_ROUTES {
             remembered.clear();
         }
         remembered.insert((exchange, direction), routes.clone());
         routes
+    }
+
+    /// Dollars into every currency that any source of fiat rates has.
+    pub(super) fn dollar_rates(&self) -> &[Leg] {
+        self.dollar_rates.get_or_init(|| {
+            let listings = self.fiat_sources.iter().flat_map(|at| self.shelves[*at].listing());
+            let currencies: BTreeSet<Asset> = listings.flat_map(|(_, it)| [it.base, it.counter]).collect();
+            let map = self.map();
+            let others = currencies.into_iter().filter(|it| it.is_fiat() && *it != Asset::USD);
+            others.filter_map(|it| map.fiat_leg(Direction::new(Asset::USD, it))).collect()
+        })
+    }
+
+    fn map(&self) -> Map<'_> {
+        let is_listed = |at: &usize| self.shelves[*at].listed(USDT_USD).is_some();
+        let is_pegged = self.settings.usdt_usd == UsdtUsdLeg::Peg;
+        Map {
+            shelves: &self.shelves,
+            has_usdt_usd: is_pegged || self.usdt_sources.iter().any(is_listed),
+            fiat_sources: &self.fiat_sources,
+        }
     }
 
     /// The routes of an exchange for every configured direction, in their order.
@@ -322,6 +360,9 @@ impl Book {
             }
         }
         if is_changed {
+            if self.fiat_sources.contains(&at) {
+                self.compared.at = None;
+            }
             self.bump(now);
         }
     }
@@ -425,6 +466,7 @@ impl Book {
     fn listing_changed(&mut self) {
         self.routes.get_mut().clear();
         self.configured_routes.fill(OnceCell::new());
+        self.dollar_rates = OnceCell::new();
         let enabled = self.shelves.iter().filter(|shelf| shelf.enabled);
         let listed = enabled.flat_map(|shelf| shelf.listing().map(|(_, direction)| direction));
         self.known = listed.flat_map(|direction| [direction.base, direction.counter]).collect();

@@ -30,6 +30,11 @@ impl Book {
                 .push("most exchanges seem to be ahead of this machine's clock: is it slow?".to_owned());
         }
 
+        let disagreements = pricing.disagreements();
+        for it in disagreements.iter().filter(|it| it.matters) {
+            impairments.push(format!("sources disagree on {it}"));
+        }
+
         let by_name = {
             let mut rest: Vec<usize> =
                 (0..self.shelves.len()).filter(|at| !self.priority.contains(at)).collect();
@@ -38,6 +43,6 @@ impl Book {
         };
         let exchanges =
             self.priority.iter().chain(&by_name).map(|at| self.shelves[*at].health(now)).collect();
-        BookHealth { can_answer, impairments, answering, exchanges, legs }
+        BookHealth { can_answer, impairments, answering, exchanges, legs, disagreements }
     }
 }

@@ -3,12 +3,14 @@
 //! Separate from the actor because these are the ports of the whole program: exchanges, HTTP, storage and the
 //! broker know these types and nothing else of the hub.
 
+use std::fmt;
 use std::time::Duration;
 
 use actix::prelude::*;
 use chrono::{DateTime, Utc};
+use rust_decimal::Decimal;
 
-use crate::market::{Course, Direction, ExchangeName, Moment, Quote, Refusal, Transport};
+use crate::market::{Course, Direction, ExchangeName, Moment, Quote, Refusal, Transport, number};
 
 /// Number of an incarnation of an exchange's actor; a later one is larger. Quotes of an earlier one are refused.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
@@ -269,6 +271,47 @@ pub struct BookHealth {
     pub exchanges: Vec<ExchangeHealth>,
     /// The reference legs that the configured directions use.
     pub legs: Vec<ReferenceLeg>,
+    /// Sources of fiat rates that contradict the ones that count, on any currency.
+    pub disagreements: Vec<Disagreement>,
+}
+
+/// A source of fiat rates that contradicts the one that counts.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Disagreement {
+    /// Of which rate: dollars into a currency.
+    pub direction: Direction,
+    /// Whose rate counts.
+    pub believed: ExchangeName,
+    /// That rate.
+    pub value: Decimal,
+    /// Who contradicts.
+    pub source: ExchangeName,
+    /// What it says instead.
+    pub other: Decimal,
+    /// Whether the currency is one of the configured directions.
+    pub matters: bool,
+}
+
+impl Disagreement {
+    /// By how much the other rate is away from the one that counts, in per cent of it, rounded to tenths; `None`
+    /// beyond the range of a decimal.
+    pub fn percent(&self) -> Option<Decimal> {
+        let share = self.other.checked_sub(self.value)?.checked_div(self.value)?;
+        Some(share.checked_mul(Decimal::ONE_HUNDRED)?.round_dp(1).normalize())
+    }
+}
+
+/// For people: who says what, and whose word counts.
+impl fmt::Display for Disagreement {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { direction, believed, value, source, other, .. } = self;
+        let (value, other) = (number::plain(*value), number::plain(*other));
+        write!(f, "{direction}: {source} says {other}, {believed} {value}")?;
+        if let Some(percent) = self.percent() {
+            write!(f, " ({percent} % apart)")?;
+        }
+        write!(f, "; {believed} counts")
+    }
 }
 
 impl BookHealth {
@@ -280,6 +323,7 @@ impl BookHealth {
             answering: None,
             exchanges: Vec::new(),
             legs: Vec::new(),
+            disagreements: Vec::new(),
         }
     }
 }

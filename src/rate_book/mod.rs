@@ -12,6 +12,7 @@ mod actor;
 mod answer;
 mod book;
 mod cross;
+mod fiat;
 mod hand_over;
 mod health;
 mod record;

@@ -101,12 +101,21 @@ pub enum EventKind {
     Clock,
     /// The rate book failed and forgot every quote.
     BookFailure,
+    /// Sources of fiat rates contradict each other, or do no longer.
+    Disagreement,
 }
 
 impl EventKind {
     /// Every kind.
-    pub const ALL: [Self; 6] =
-        [Self::Failover, Self::Restart, Self::Quarantine, Self::Refusal, Self::Clock, Self::BookFailure];
+    pub const ALL: [Self; 7] = [
+        Self::Failover,
+        Self::Restart,
+        Self::Quarantine,
+        Self::Refusal,
+        Self::Clock,
+        Self::BookFailure,
+        Self::Disagreement,
+    ];
 
     /// The word in questions, answers and the database.
     pub const fn as_str(self) -> &'static str {
@@ -117,6 +126,7 @@ impl EventKind {
             Self::Refusal => "refusal",
             Self::Clock => "clock",
             Self::BookFailure => "book_failure",
+            Self::Disagreement => "disagreement",
         }
     }
 

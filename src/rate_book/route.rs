@@ -90,7 +90,7 @@ impl Map<'_> {
     }
 
     /// The reference leg between two fiats; `None` if no source has both.
-    fn fiat_leg(&self, direction: Direction) -> Option<Leg> {
+    pub(super) fn fiat_leg(&self, direction: Direction) -> Option<Leg> {
         let rate = |at: &usize| Some((*at, rate_of(&self.shelves[*at], direction)?));
         let sources: Vec<_> = self.fiat_sources.iter().filter_map(rate).collect();
         (!sources.is_empty()).then_some(Leg::Fiat { direction, sources })
@@ -228,7 +228,7 @@ mod tests {
     ];
 
     fn shelf(name: &'static str, listing: impl IntoIterator<Item = String>) -> Shelf {
-        let mut shelf = Shelf::new(ExchangeName::new(name), true, Duration::from_secs(5));
+        let mut shelf = Shelf::new(ExchangeName::new(name), true, Duration::from_secs(5), None);
         let listing: Vec<Direction> = listing.into_iter().map(|it| it.parse().unwrap()).collect();
         shelf.replace_listing(&listing, Vec::new());
         shelf

@@ -7,7 +7,7 @@ use rust_decimal::Decimal;
 
 use super::messages::{Epoch, ExchangeHealth, Link, Status};
 use super::selection::Since;
-use crate::market::{Direction, ExchangeName, Moment, Quote, Refusal, Transport, Validity};
+use crate::market::{Asset, Direction, ExchangeName, Moment, Quote, Refusal, Transport, Validity};
 
 /// One exchange.
 #[derive(Debug)]
@@ -15,6 +15,8 @@ pub(super) struct Shelf {
     pub(super) name: ExchangeName,
     pub(super) enabled: bool,
     pub(super) stale_after: Duration,
+    /// The currency whose rates it sets.
+    pub(super) official_of: Option<Asset>,
     pub(super) epoch: Epoch,
     /// The last word on its connection; `None` before the first.
     pub(super) link: Option<Link>,
@@ -87,11 +89,17 @@ impl Kept {
 }
 
 impl Shelf {
-    pub(super) fn new(name: ExchangeName, enabled: bool, stale_after: Duration) -> Self {
+    pub(super) fn new(
+        name: ExchangeName,
+        enabled: bool,
+        stale_after: Duration,
+        official_of: Option<Asset>,
+    ) -> Self {
         Self {
             name,
             enabled,
             stale_after,
+            official_of,
             epoch: Epoch::default(),
             link: None,
             quarantine: None,

@@ -60,8 +60,12 @@ impl World {
         let wall: DateTime<Utc> = "2026-11-20T12:00:00Z".parse().unwrap();
         let now = Moment { monotonic: Duration::from_secs(1_000), wall };
         let names: Vec<_> = (0..NAMES.len()).map(name).collect();
-        let listed =
-            |name: &ExchangeName| ListedExchange { name: *name, enabled: true, stale_after: STALE_AFTER };
+        let listed = |name: &ExchangeName| ListedExchange {
+            name: *name,
+            enabled: true,
+            stale_after: STALE_AFTER,
+            official_of: None,
+        };
         let settings = BookSettings {
             directions: vec![direction()],
             priority: names.clone(),
@@ -70,6 +74,7 @@ impl World {
             usdt_usd: UsdtUsdLeg::Reference,
             reference_priority: Vec::new(),
             fiat_priority: Vec::new(),
+            max_fiat_difference: Decimal::new(1, 2),
             exchanges: names.iter().map(listed).collect(),
         };
         let mut book = Book::new(settings, now);

@@ -7,8 +7,9 @@ use rust_decimal::Decimal;
 
 use super::*;
 use crate::market::number::{decimal, plain};
-use crate::market::{Direction, ExchangeName, Moment, Quote, Refusal, Transport, Validity};
+use crate::market::{Asset, Direction, ExchangeName, Moment, Quote, Refusal, Transport, Validity};
 
+mod fiat;
 mod recording;
 
 const BINANCE: ExchangeName = ExchangeName::new("binance");
@@ -39,7 +40,8 @@ impl Scene {
     fn with(change: impl FnOnce(&mut BookSettings)) -> Self {
         let wall: DateTime<Utc> = "2026-11-20T12:00:00Z".parse().unwrap();
         let now = Moment { monotonic: ms(1_000_000), wall };
-        let listed = |name, stale_after| ListedExchange { name, enabled: true, stale_after };
+        let listed =
+            |name, stale_after| ListedExchange { name, enabled: true, stale_after, official_of: None };
         let mut settings = BookSettings {
             directions: EIGHT.map(direction).to_vec(),
             priority: vec![BINANCE, KRAKEN, COINGECKO],
@@ -48,6 +50,7 @@ impl Scene {
             usdt_usd: UsdtUsdLeg::Reference,
             reference_priority: vec![KRAKEN, COINGECKO],
             fiat_priority: vec![CBR],
+            max_fiat_difference: Decimal::new(1, 2),
             exchanges: vec![
                 listed(BINANCE, ms(5_000)),
                 listed(KRAKEN, ms(5_000)),
@@ -107,12 +110,16 @@ impl Scene {
     }
 
     fn fix(&mut self, date: &str, rows: &[(&str, &str)]) {
+        self.fix_by(CBR, date, rows);
+    }
+
+    fn fix_by(&mut self, bank: ExchangeName, date: &str, rows: &[(&str, &str)]) {
         let starts_at: DateTime<Utc> = format!("{date}T00:00:00+03:00").parse().unwrap();
         let validity = Validity::Fixing { starts_at, ends_at: starts_at + TimeDelta::days(5) };
         let quotes = rows
             .iter()
             .map(|(it, last)| Quote { validity, ..Quote::last(direction(it), decimal(last).unwrap()) });
-        self.report(CBR, quotes.collect());
+        self.report(bank, quotes.collect());
     }
 
     fn quote(&mut self, exchange: ExchangeName, it: &str, bid: &str, ask: &str) {

@@ -12,9 +12,9 @@ use std::time::Duration;
 
 use chrono::{TimeZone, Utc};
 use fake_book::{Courses, Health};
-use ratebook::market::{Refusal, Transport};
+use ratebook::market::{ExchangeName, Refusal, Transport};
 use ratebook::rate_book::{
-    BookHealth, CoursesError, ExchangeHealth, Judgement, ReferenceLeg, Status, Wanted,
+    BookHealth, CoursesError, Disagreement, ExchangeHealth, Judgement, ReferenceLeg, Status, Wanted,
 };
 use serde_json::json;
 use server::{BINANCE, KRAKEN, Reply, TestServer, answer, healthy};
@@ -297,6 +297,14 @@ async fn health_tells_the_state_of_everything() {
                 held: false,
             },
         ],
+        disagreements: vec![Disagreement {
+            direction: "USD-RUB".parse().unwrap(),
+            believed: ExchangeName::new("cbr"),
+            value: "80.1".parse().unwrap(),
+            source: ExchangeName::new("erapi"),
+            other: "84.12345".parse().unwrap(),
+            matters: true,
+        }],
     };
     let server = TestServer::with_health(Health::Is(health));
     let reply = server.get("/health").await;
@@ -321,6 +329,10 @@ async fn health_tells_the_state_of_everything() {
                 {"direction": "USDT-USD", "source": "kraken", "age_ms": 41, "held": true},
                 {"direction": "USDT-USD", "source": "peg", "age_ms": 0, "held": false},
             ],
+            "disagreements": [{
+                "direction": "USD-RUB", "believed": "cbr", "value": 80.1, "source": "erapi", "other": 84.12345,
+                "percent": 5,
+            }],
             "storage": {"status": "disabled"}, "bus": {"status": "disabled"},
         })
     );

@@ -3,6 +3,7 @@
 use std::sync::mpsc::{Sender, channel};
 
 use futures_util::future::join_all;
+use rust_decimal::Decimal;
 
 use super::*;
 use crate::persist::testing::{BINANCE, CBR, Place, sqlite_place};
@@ -11,7 +12,8 @@ use crate::rate_book::{ListedExchange, UsdtUsdLeg};
 const KRAKEN: ExchangeName = ExchangeName::new("kraken");
 
 fn rules() -> BookSettings {
-    let listed = |name| ListedExchange { name, enabled: true, stale_after: Duration::from_secs(5) };
+    let listed =
+        |name| ListedExchange { name, enabled: true, stale_after: Duration::from_secs(5), official_of: None };
     BookSettings {
         directions: Vec::new(),
         priority: vec![KRAKEN, BINANCE],
@@ -20,6 +22,7 @@ fn rules() -> BookSettings {
         usdt_usd: UsdtUsdLeg::Peg,
         reference_priority: Vec::new(),
         fiat_priority: Vec::new(),
+        max_fiat_difference: Decimal::new(1, 2),
         exchanges: [ExchangeName::new("zaif"), BINANCE, KRAKEN, CBR].map(listed).to_vec(),
     }
 }

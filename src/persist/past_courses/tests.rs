@@ -19,8 +19,12 @@ fn today(time: &str) -> DateTime<Utc> {
 }
 
 fn rules() -> BookSettings {
-    let listed =
-        |name, seconds| ListedExchange { name, enabled: true, stale_after: Duration::from_secs(seconds) };
+    let listed = |name, seconds| ListedExchange {
+        name,
+        enabled: true,
+        stale_after: Duration::from_secs(seconds),
+        official_of: None,
+    };
     let directions = ["BTC-USD", "BTC-RUB"].map(|text| text.parse().unwrap());
     BookSettings {
         directions: directions.to_vec(),
@@ -30,6 +34,7 @@ fn rules() -> BookSettings {
         usdt_usd: UsdtUsdLeg::Reference,
         reference_priority: vec![KRAKEN, COINGECKO],
         fiat_priority: vec![CBR],
+        max_fiat_difference: Decimal::new(1, 2),
         exchanges: vec![listed(BINANCE, 5), listed(KRAKEN, 5), listed(COINGECKO, 180), listed(CBR, 600)],
     }
 }

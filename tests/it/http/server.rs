@@ -226,5 +226,6 @@ pub(super) fn healthy() -> BookHealth {
         answering: Some(BINANCE),
         exchanges: Vec::new(),
         legs: Vec::new(),
+        disagreements: Vec::new(),
     }
 }
