@@ -67,6 +67,17 @@ pub(super) fn courses() -> String {
     )
 }
 
+pub(super) fn exchanges() -> String {
+    page(
+        &["ratebook exchanges", "RATEBOOK_DIRECTIONS=BTC-EUR ratebook exchanges"],
+        &format!(
+            "Symbols are those that the configured directions need, before an exchange has said what it trades; \
+             `/health` of a running service tells which of them it does not (`unsupported`).\n\n{}",
+            exit_codes()
+        ),
+    )
+}
+
 pub(super) fn check_config() -> String {
     page(
         &[

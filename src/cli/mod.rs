@@ -19,6 +19,7 @@ use crate::market::Direction;
 use crate::rate_book::gates::check_form;
 
 mod courses;
+mod exchanges;
 mod failure;
 mod help;
 mod simulate;
@@ -64,6 +65,12 @@ enum Command {
     /// Asks a running service, and prints a table
     #[command(after_long_help = help::courses())]
     Courses(CoursesOptions),
+    /// Prints a table of every exchange: what it is, how it is reached, and what it needs
+    #[command(after_long_help = help::exchanges())]
+    Exchanges {
+        #[command(flatten)]
+        settings: SettingsOptions,
+    },
     /// Checks the settings and prints the effective ones as TOML, secrets masked
     #[command(after_long_help = help::check_config())]
     CheckConfig {
@@ -232,6 +239,7 @@ impl Cli {
         match command {
             Command::Serve { settings } => serve(with_file(settings)),
             Command::Demo { settings, prices } => demo(with_file(settings), prices),
+            Command::Exchanges { settings } => exchange_table(with_file(settings)),
             Command::CheckConfig { settings } => check_config(with_file(settings)),
             Command::Migrate { settings, options } => storage::migrate(with_file(settings), &options),
             Command::Export { settings, options } => storage::export(with_file(settings), &options),
@@ -275,6 +283,13 @@ fn check_config(options: SettingsOptions) -> Result<(), Failure> {
     warn_of(&loaded);
     let mut output = io::stdout().lock();
     failure::written(output.write_all(loaded.to_toml().as_bytes()).and_then(|()| output.flush()))
+}
+
+fn exchange_table(options: SettingsOptions) -> Result<(), Failure> {
+    let settings = loaded_settings(options)?;
+    let mut output = io::stdout().lock();
+    let table = exchanges::table(&settings);
+    failure::written(output.write_all(table.as_bytes()).and_then(|()| output.flush()))
 }
 
 fn warn_of(loaded: &Loaded) {

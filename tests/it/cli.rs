@@ -178,7 +178,9 @@ fn version_tells_the_commit() {
 
 #[test]
 fn help_of_every_command_is_complete() {
-    for command in ["serve", "demo", "simulate", "courses", "check-config", "migrate", "export", "decode"] {
+    for command in
+        ["serve", "demo", "simulate", "courses", "exchanges", "check-config", "migrate", "export", "decode"]
+    {
         let output = run(&[command, "--help"], &[]);
         assert_eq!(output.status.code(), Some(0), "{command}");
         let help = stdout(&output);
@@ -198,6 +200,44 @@ fn help_of_every_command_is_complete() {
     for key in ratebook::config::KEYS.iter().chain(ratebook::config::EXCHANGE_KEYS) {
         assert!(help.contains(key.name), "{}: {help}", key.name);
     }
+}
+
+#[test]
+fn the_table_of_exchanges_tells_each_with_its_symbols_and_needs() {
+    let variables = [
+        ("RATEBOOK_DIRECTIONS", "BTC-USD,ETH-BTC"),
+        ("RATEBOOK_EXCHANGES__HTX__ENABLED", "false"),
+        ("RATEBOOK_EXCHANGES__OKX__WS_URL", ""),
+    ];
+    let output = run(&["exchanges"], &variables);
+    assert_eq!(output.status.code(), Some(0));
+    let table = stdout(&output);
+    let lines: Vec<&str> = table.lines().collect();
+    assert_eq!(
+        lines[0].split_whitespace().collect::<Vec<_>>(),
+        ["NAME", "KIND", "TRANSPORT", "SYMBOLS", "NEEDS"]
+    );
+    assert_eq!(lines.len(), 1 + ratebook::exchange::EXCHANGES.len());
+    for parts in [
+        ["binance ", " market ", " websocket, rest ", " BTCUSDT ETHUSDT ", " nothing"],
+        ["htx ", " market ", " websocket, rest ", " btcusdt ", " nothing (switched off)"],
+        ["okx ", " market ", " rest ", " BTC-USDT ", " nothing"],
+        [
+            "coingecko ",
+            " aggregator ",
+            " rest ",
+            " bitcoin",
+            " faster with a key in RATEBOOK_EXCHANGES__COINGECKO__API_KEY",
+        ],
+        ["cbr ", " central bank (RUB) ", " rest ", " its whole table ", " nothing"],
+    ] {
+        let line = lines.iter().find(|line| line.starts_with(parts[0])).unwrap();
+        for part in &parts[1..] {
+            assert!(line.contains(part), "`{part}` is not in: {line}");
+        }
+    }
+    let key = run(&["exchanges"], &[("RATEBOOK_EXCHANGES__COINGECKO__API_KEY", "planted")]);
+    assert!(stdout(&key).contains("nothing: its key is set") && !stdout(&key).contains("planted"));
 }
 
 #[test]
