@@ -22,4 +22,5 @@ mod storage;
 mod storage_commands;
 mod supervisor;
 mod support;
+mod survivors;
 mod tls;

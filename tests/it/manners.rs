@@ -1,8 +1,11 @@
 //! What an exchange asks of us is obeyed to the letter.
 
+use std::net::SocketAddr;
 use std::time::Duration;
 
 use chrono::{DateTime, Utc};
+use ratebook::config::Settings;
+use ratebook::simulator::{Simulator, SimulatorOptions};
 use serde_json::json;
 use tokio::time::{Instant, sleep};
 
@@ -38,4 +41,59 @@ async fn a_wait_that_is_asked_for_is_kept_and_not_lengthened_by_the_words_of_the
     }
     world.until("/v1/courses?exchanger=binance", |answer| answer.status == 200).await;
     world.stop().await;
+}
+
+#[actix::test]
+async fn whoever_refuses_us_by_law_is_shown_as_forbidden_and_left_alone() {
+    for status in [451, 403] {
+        let listen = SocketAddr::from(([127, 0, 0, 1], 0));
+        let options = SimulatorOptions { listen, seed: 8, speed: 1.0, replay: Vec::new() };
+        let simulator = Simulator::start(options).await.unwrap();
+        let names: Vec<&str> = Settings::default()
+            .exchanges
+            .iter()
+            .filter(|(_, exchange)| exchange.enabled)
+            .map(|(name, _)| name.as_str())
+            .collect();
+        let address = simulator.address();
+        for name in &names {
+            refuse_by_law(address, name, status).await;
+        }
+        let world = World::around(simulator, |settings| {
+            for (name, exchange) in &mut settings.exchanges {
+                exchange.enabled = names.contains(&name.as_str());
+            }
+        })
+        .await;
+        for name in &names {
+            let deadline = Instant::now() + PATIENCE;
+            let row = loop {
+                let row = world.health_of(name).await;
+                if row["status"] == "forbidden" && row["banned_until"].is_string() {
+                    break row;
+                }
+                assert!(Instant::now() < deadline, "{status}: {row}");
+                sleep(Duration::from_millis(20)).await;
+            };
+            let until: DateTime<Utc> = row["banned_until"].as_str().unwrap().parse().unwrap();
+            assert!((until - Utc::now()).num_seconds() > 240, "{status}: {row}");
+        }
+        let num_asked = async || world.control("log").await["entries"].as_array().unwrap().len();
+        let before = num_asked().await;
+        assert!(
+            before <= names.len() * 4,
+            "{status}: {before} requests and dials of {} sources",
+            names.len()
+        );
+        sleep(Duration::from_secs(3)).await;
+        assert_eq!(num_asked().await, before, "{status}: somebody was asked again");
+        world.stop().await;
+    }
+}
+
+async fn refuse_by_law(simulator: SocketAddr, name: &str, status: u16) {
+    let fault = json!({"kind": "status", "status": status, "transport": "both"});
+    let url = format!("http://{simulator}/control/{name}/faults");
+    let answer = awc::Client::new().post(url).send_json(&fault).await.unwrap();
+    assert_eq!(answer.status(), 200, "{name}");
 }
