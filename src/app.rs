@@ -36,8 +36,8 @@ use crate::http::{self, HttpSetup};
 use crate::market::{ExchangeName, Moment};
 use crate::persist::Storage;
 use crate::rate_book::{
-    BookFailed, BookSettings, Epoch, EventKind, GetHealth, HandOver, Life, ListedExchange, RateBook,
-    RecordedEvent, ReportLife, UsdtUsdLeg,
+    BookFailed, BookSettings, BookVersion, Epoch, EventKind, GetHealth, HandOver, Life, ListedExchange,
+    RateBook, RecordedEvent, ReportLife, UsdtUsdLeg,
 };
 use crate::simulator::{Simulator, SimulatorError, SimulatorOptions};
 use crate::supervisor::{
@@ -204,8 +204,9 @@ impl Service {
         let hand_over = stores.then(|| HandOver::new(settings.storage.every));
         let storage = Storage::new(&settings.database_url, settings.storage.clone(), hand_over.clone());
         let rules = book_settings(&settings);
+        let version = BookVersion::default();
         let failures_of_book = caretaker_address.clone().recipient();
-        let book = start_book(rules.clone(), failures_of_book, hand_over.clone()).await?;
+        let book = start_book(rules.clone(), version.clone(), failures_of_book, hand_over.clone()).await?;
         let children = if settings.roles.contains(&Role::Collect) {
             children(&settings, &book, &tls, &bans)
         } else {
@@ -226,7 +227,7 @@ impl Service {
         });
 
         let address = listener.local_addr().unwrap_or(settings.listen);
-        let setup = http_setup(&settings, &book, storage.start_librarian(rules));
+        let setup = http_setup(&settings, &book, version, storage.start_librarian(rules));
         let server = http::serve(listener, setup).map_err(|error| AppError::Listen { address, error })?;
         let handle = server.handle();
         actix::spawn(async move {
@@ -288,13 +289,14 @@ fn listen(address: SocketAddr) -> Result<TcpListener, AppError> {
 
 async fn start_book(
     settings: BookSettings,
+    version: BookVersion,
     failures: Recipient<BookFailed>,
     storage: Option<HandOver>,
 ) -> Result<Addr<RateBook>, AppError> {
     let (started, address) = oneshot::channel();
     Arbiter::new().spawn_fn(move || {
         // Nobody waits any more only if the start has been given up.
-        drop(started.send(RateBook::new(settings, failures, storage).start()));
+        drop(started.send(RateBook::new(settings, version, failures, storage).start()));
     });
     match tokio::time::timeout(START_WITHIN, address).await {
         Ok(Ok(address)) => Ok(address),
@@ -365,10 +367,16 @@ fn children(
     enabled.map(child).collect()
 }
 
-fn http_setup(settings: &Settings, book: &Addr<RateBook>, history: HistoryPorts) -> HttpSetup {
+fn http_setup(
+    settings: &Settings,
+    book: &Addr<RateBook>,
+    version: BookVersion,
+    history: HistoryPorts,
+) -> HttpSetup {
     let enabled = settings.exchanges.iter().filter(|(_, exchange)| exchange.enabled);
     HttpSetup {
         courses: book.clone().recipient(),
+        version,
         health: book.clone().recipient(),
         directions: settings.directions.clone().into(),
         exchanges: enabled.map(|(name, _)| *name).collect(),

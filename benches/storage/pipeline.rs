@@ -12,8 +12,8 @@ use ratebook::history::{GetStorageHealth, StorageHealth};
 use ratebook::market::Transport;
 use ratebook::persist::Storage;
 use ratebook::rate_book::{
-    Accepted, BookFailed, BookSettings, Epoch, HandOver, Link, ListedExchange, RateBook, ReportLink,
-    ReportListing, ReportQuotes, UsdtUsdLeg,
+    Accepted, BookFailed, BookSettings, BookVersion, Epoch, HandOver, Link, ListedExchange, RateBook,
+    ReportLink, ReportListing, ReportQuotes, UsdtUsdLeg,
 };
 use ratebook::supervisor::{ChildEvent, RestartPolicy, StopAll, Supervisor};
 use rust_decimal::Decimal;
@@ -167,7 +167,7 @@ async fn report(hand_over: &HandOver, length: Duration) {
     let failures = Nobody.start().recipient();
     let storage = Some(hand_over.clone());
     let book = RateBook::start_in_arbiter(&arbiter.handle(), move |_| {
-        RateBook::new(book_settings(), failures, storage)
+        RateBook::new(book_settings(), BookVersion::default(), failures, storage)
     });
     let mut day = MarketDay::of_all();
     let listens_to: Vec<_> = (0..IN_MESSAGE).map(|_| day.next_quote().quote.direction).collect();

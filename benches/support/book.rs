@@ -13,8 +13,8 @@ use ratebook::clock;
 use ratebook::http::{self, HttpSetup};
 use ratebook::market::{Asset, Direction, ExchangeName, Quote, Transport};
 use ratebook::rate_book::{
-    Book, BookFailed, BookSettings, Epoch, Event, GetCourses, Life, Link, ListedExchange, RateBook,
-    ReportLife, ReportLink, ReportListing, ReportQuotes, UsdtUsdLeg,
+    Book, BookFailed, BookSettings, BookVersion, Epoch, Event, GetCourses, Life, Link, ListedExchange,
+    RateBook, ReportLife, ReportLink, ReportListing, ReportQuotes, UsdtUsdLeg,
 };
 use rust_decimal::Decimal;
 use tokio::time::Instant;
@@ -56,7 +56,7 @@ const BURST: usize = 500;
 
 /// Measures the actor on a thread of its own, as the service runs it.
 pub(crate) fn measure(scale: Scale) {
-    let book = start();
+    let book = start().address;
     let system = System::new();
     let contender = |name: &str, quotes_per_message: usize, messages_per_answer: usize| {
         let (book, system) = (&book, &system);
@@ -88,12 +88,21 @@ impl Handler<BookFailed> for Nobody {
     fn handle(&mut self, _: BookFailed, _: &mut Self::Context) {}
 }
 
+/// A running book, and where it tells its state.
+#[derive(Clone)]
+pub(crate) struct Hub {
+    pub(crate) address: Addr<RateBook>,
+    version: BookVersion,
+}
+
 /// Starts a book in which everything is fresh and stays so.
-pub(crate) fn start() -> Addr<RateBook> {
+pub(crate) fn start() -> Hub {
     let (address, started) = channel();
+    let version = BookVersion::default();
+    let told = version.clone();
     let run = move || {
         System::new().block_on(async move {
-            let book = RateBook::new(settings(), Nobody.start().recipient(), None).start();
+            let book = RateBook::new(settings(), told, Nobody.start().recipient(), None).start();
             address.send(book).expect("somebody waits for it");
             std::future::pending::<()>().await;
         });
@@ -110,7 +119,7 @@ pub(crate) fn start() -> Addr<RateBook> {
         }
     }
     System::new().block_on(answer(&book));
-    book
+    Hub { address: book, version }
 }
 
 /// The same book without an actor around it.
@@ -137,12 +146,13 @@ fn settings() -> BookSettings {
 }
 
 /// Serves a book over HTTP as the service does.
-pub(crate) fn serve(book: &Addr<RateBook>) -> io::Result<SocketAddr> {
+pub(crate) fn serve(book: &Hub) -> io::Result<SocketAddr> {
     let listener = http::listen(SocketAddr::from(([127, 0, 0, 1], 0)))?;
     let address = listener.local_addr()?;
     let setup = HttpSetup {
-        courses: book.clone().recipient(),
-        health: book.clone().recipient(),
+        courses: book.address.clone().recipient(),
+        version: book.version.clone(),
+        health: book.address.clone().recipient(),
         directions: directions().into(),
         exchanges: [BINANCE, KRAKEN, CBR].into(),
         max_connections: 2_000,

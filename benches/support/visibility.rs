@@ -76,7 +76,7 @@ fn service() -> io::Result<Follower> {
     let pusher = Pusher::start(acknowledgement)?;
     let book = book::start();
     let address = book::serve(&book)?;
-    listen(pusher.address, book);
+    listen(pusher.address, book.address);
     let frame = |number: usize| {
         let (bid, middle, ask) = (price(number, 0), price(number, 1), price(number, 2));
         let frame =

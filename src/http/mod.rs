@@ -4,6 +4,7 @@
 //! by message, and write the answer; they decide nothing about courses. Current courses never wait for storage.
 
 mod accept;
+mod answers;
 mod chart;
 mod cors;
 mod error;
@@ -25,12 +26,13 @@ use actix_web::http::header::{self, HeaderValue};
 use actix_web::{App, Handler, HttpResponse, HttpServer, Responder, middleware, web};
 use socket2::{Domain, Protocol, Socket, Type};
 
+use self::answers::Answers;
 use self::cors::Cors;
 use self::error::ApiError;
 use self::query::Offer;
 use crate::history::{HistoryError, HistoryPorts};
 use crate::market::{Direction, ExchangeName, Moment};
-use crate::rate_book::{GetCourses, GetHealth};
+use crate::rate_book::{BookVersion, GetCourses, GetHealth};
 
 /// Every route.
 fn routes(config: &mut web::ServiceConfig) {
@@ -81,6 +83,8 @@ const MAX_WORKERS: usize = 4;
 pub struct HttpSetup {
     /// Who has the courses.
     pub courses: Recipient<GetCourses>,
+    /// The version of the book behind `courses`.
+    pub version: BookVersion,
     /// Who knows the state of everything.
     pub health: Recipient<GetHealth>,
     /// The configured directions, in their order.
@@ -157,9 +161,14 @@ pub fn listen(address: SocketAddr) -> io::Result<TcpListener> {
 pub fn serve(listener: TcpListener, setup: HttpSetup) -> io::Result<Server> {
     let workers = std::thread::available_parallelism().map_or(1, usize::from).min(MAX_WORKERS);
     let connections_per_worker = (setup.max_connections / workers).max(1);
+    let version = setup.version.clone();
     let shared = web::Data::new(Shared::from(setup));
     let server = HttpServer::new(move || {
-        App::new().app_data(shared.clone()).wrap(middleware::from_fn(guard::every_request)).configure(routes)
+        App::new()
+            .app_data(shared.clone())
+            .app_data(Answers::new(version.clone()))
+            .wrap(middleware::from_fn(guard::every_request))
+            .configure(routes)
     });
     let server = server
         .workers(workers)
@@ -234,6 +243,7 @@ mod tests {
         let book = EmptyBook.start();
         let shared = web::Data::new(Shared::from(HttpSetup {
             courses: book.clone().recipient(),
+            version: BookVersion::default(),
             health: book.recipient(),
             directions: Arc::new([]),
             exchanges: Arc::new([]),

@@ -10,8 +10,8 @@ use log::{error, info, warn};
 use super::book::{Book, BookSettings, Change, Event};
 use super::hand_over::HandOver;
 use super::messages::{
-    Answer, BookHealth, CoursesError, Disagreement, GetCourses, GetHealth, ReportLife, ReportLink,
-    ReportListing, ReportQuotes, ReportReconnect,
+    Answer, BookHealth, BookVersion, CoursesError, Disagreement, GetCourses, GetHealth, ReportLife,
+    ReportLink, ReportListing, ReportQuotes, ReportReconnect,
 };
 use super::record::{EventKind, RecordedEvent};
 use crate::clock;
@@ -32,6 +32,7 @@ const MAILBOX_CAPACITY: usize = 4096;
 #[derive(Debug)]
 pub struct RateBook {
     book: Book,
+    version: BookVersion,
     failures: Recipient<BookFailed>,
     /// Where what is accepted, and what happens, is left to be stored; `None` where nothing is stored.
     storage: Option<HandOver>,
@@ -45,11 +46,16 @@ pub struct RateBook {
 pub struct BookFailed;
 
 impl RateBook {
-    /// A hub without quotes. What it accepts it leaves in `storage`, if there is one.
-    pub fn new(settings: BookSettings, failures: Recipient<BookFailed>, storage: Option<HandOver>) -> Self {
+    /// A hub without quotes, which tells its state in `version`. What it accepts it leaves in `storage`, if there is one.
+    pub fn new(
+        settings: BookSettings,
+        version: BookVersion,
+        failures: Recipient<BookFailed>,
+        storage: Option<HandOver>,
+    ) -> Self {
         let book = Book::new(settings, clock::now());
         let book = if storage.is_some() { book.recording() } else { book };
-        Self { book, failures, storage, told_refusals: HashMap::new() }
+        Self { book, version, failures, storage, told_refusals: HashMap::new() }
     }
 
     /// Takes in what happened, and leaves what was accepted.
@@ -111,6 +117,7 @@ impl RateBook {
                 error!("rate_book: nobody hears that it panicked");
             }
         }
+        self.version.set(self.book.version());
         result.ok()
     }
 }

@@ -26,6 +26,8 @@ struct Offer {
     stale_age: Option<Duration>,
     since: Since,
     age: Age,
+    /// For how long what it has stays fresh.
+    fresh_for: Duration,
 }
 
 /// Ages of the oldest legs of each kind; `None` where there is no such leg.
@@ -70,6 +72,7 @@ struct Fresh {
     value: Decimal,
     since: Since,
     ages: Ages,
+    fresh_for: Duration,
 }
 
 /// A leg, now.
@@ -77,6 +80,8 @@ struct Fresh {
 pub(super) struct Priced {
     pub(super) value: Decimal,
     pub(super) age: Duration,
+    /// For how long it stays fresh.
+    pub(super) fresh_for: Duration,
     pub(super) since: Since,
 }
 
@@ -145,6 +150,8 @@ impl Offer {
             legs: self.legs,
             missing: self.missing,
             sequence: book.sequence(),
+            version: book.version(),
+            fresh_for: self.fresh_for,
         }
     }
 }
@@ -203,6 +210,7 @@ impl<'a> Pricing<'a> {
             stale_age: Some(Duration::ZERO),
             since: Since::Start,
             age: Age::default(),
+            fresh_for: Duration::MAX,
         };
         let configured = match wanted {
             Wanted::Configured => Some(self.book.configured_routes(exchange)),
@@ -229,6 +237,7 @@ impl<'a> Pricing<'a> {
                     offer.courses.push(Course { direction, value: fresh.value });
                     offer.since = offer.since.max(fresh.since);
                     offer.age = offer.age.max(fresh.ages.into());
+                    offer.fresh_for = offer.fresh_for.min(fresh.fresh_for);
                 }
                 None => {
                     let age = routes.iter().filter_map(|route| self.last_age(exchange, route)).min();
@@ -263,7 +272,12 @@ impl<'a> Pricing<'a> {
 
     /// The value of a route; `None` if one of its legs is not fresh.
     fn walk(&self, exchange: usize, route: &Route) -> Option<Fresh> {
-        let mut fresh = Fresh { value: Decimal::ONE, since: Since::Start, ages: Ages::default() };
+        let mut fresh = Fresh {
+            value: Decimal::ONE,
+            since: Since::Start,
+            ages: Ages::default(),
+            fresh_for: Duration::MAX,
+        };
         let mut values = [Decimal::ONE; 3];
         for (at, leg) in route.legs.iter().enumerate() {
             let (priced, oldest) = match leg {
@@ -273,6 +287,7 @@ impl<'a> Pricing<'a> {
             };
             *oldest = (*oldest).max(Some(priced.age));
             fresh.since = fresh.since.max(priced.since);
+            fresh.fresh_for = fresh.fresh_for.min(priced.fresh_for);
             *values.get_mut(at)? = priced.value;
         }
         if fresh.ages.own.is_none() {
@@ -302,7 +317,9 @@ impl<'a> Pricing<'a> {
     pub(super) fn rate(&self, shelf: &Shelf, rate: Rate) -> Option<Priced> {
         let step = |step: Step| {
             let kept = shelf.usable(step.slot, self.now)?;
-            Some(Priced { value: walked(kept, step)?, age: kept.age(self.now), since: kept.fresh_since })
+            let age = kept.age(self.now);
+            let fresh_for = shelf.fresh_for(kept, age, self.now);
+            Some(Priced { value: walked(kept, step)?, age, fresh_for, since: kept.fresh_since })
         };
         match rate {
             Rate::Quote(it) => step(it),
@@ -311,6 +328,7 @@ impl<'a> Pricing<'a> {
                 Some(Priced {
                     value: there.value.checked_mul(on.value)?,
                     age: there.age.max(on.age),
+                    fresh_for: there.fresh_for.min(on.fresh_for),
                     since: there.since.max(on.since),
                 })
             }
@@ -341,13 +359,23 @@ impl<'a> Pricing<'a> {
 
     fn read_usdt_usd(&self) -> Option<Reference> {
         if self.book.settings.usdt_usd == UsdtUsdLeg::Peg {
-            let priced = Priced { value: Decimal::ONE, age: Duration::ZERO, since: Since::Start };
+            let priced = Priced {
+                value: Decimal::ONE,
+                age: Duration::ZERO,
+                fresh_for: Duration::MAX,
+                since: Since::Start,
+            };
             return Some(Reference { priced, source: None, held: false });
         }
         let (at, kept, held) = self.book.usdt_usd(self.now)?;
         let (age, since) = (kept.age(self.now), self.book.usdt_usd_since);
-        let priced = Priced { value: kept.value, age, since };
-        Some(Reference { priced, source: Some(self.book.shelves[at].name), held })
+        let shelf = &self.book.shelves[at];
+        let fresh_for = match held {
+            false => shelf.fresh_for(kept, age, self.now),
+            true => self.book.settings.hold_reference.saturating_sub(age),
+        };
+        let priced = Priced { value: kept.value, age, fresh_for, since };
+        Some(Reference { priced, source: Some(shelf.name), held })
     }
 
     /// Age of what a route would give if nothing could go stale; `None` if one of its legs has never been there.

@@ -153,6 +153,8 @@ pub struct Book {
     dollar_rates: OnceCell<Vec<Leg>>,
     pub(super) compared: Compared,
     sequence: u64,
+    /// Counts every change of what could be answered.
+    version: u64,
     answering: Option<usize>,
     /// What was accepted since it was drained last, each with whether its price is news; `None` where nobody wants it.
     accepted: Option<Vec<(Accepted, bool)>>,
@@ -187,6 +189,7 @@ impl Book {
             dollar_rates: OnceCell::new(),
             compared: Compared::default(),
             sequence: 0,
+            version: 0,
             answering: None,
             accepted: None,
         }
@@ -257,6 +260,11 @@ impl Book {
     /// Number of this state of the book: wall milliseconds of the newest change shifted left by 8, plus a counter.
     pub fn sequence(&self) -> u64 {
         self.sequence
+    }
+
+    /// Number of everything that courses are computed from, time excepted; a change of it is another number.
+    pub fn version(&self) -> u64 {
+        self.version
     }
 
     /// Whether any enabled source lists this currency.
@@ -464,6 +472,7 @@ impl Book {
     }
 
     fn listing_changed(&mut self) {
+        self.version += 1;
         self.routes.get_mut().clear();
         self.configured_routes.fill(OnceCell::new());
         self.dollar_rates = OnceCell::new();
@@ -537,6 +546,7 @@ impl Book {
     }
 
     fn bump(&mut self, now: Moment) {
+        self.version += 1;
         let by_wall = u64::try_from(now.wall.timestamp_millis()).unwrap_or_default() << 8;
         self.sequence = by_wall.max(self.sequence.saturating_add(1));
     }

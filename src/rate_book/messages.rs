@@ -4,6 +4,8 @@
 //! broker know these types and nothing else of the hub.
 
 use std::fmt;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use actix::prelude::*;
@@ -162,6 +164,28 @@ pub struct Answer {
     pub missing: Vec<Direction>,
     /// Number of this state of the book; never falls.
     pub sequence: u64,
+    /// The state of the book that this was computed from.
+    pub version: u64,
+    /// For how long every leg stays within its limit if nothing comes.
+    pub fresh_for: Duration,
+}
+
+/// The version of the book, for those who keep what it answered: an answer counts while its version is the book's.
+///
+/// A version says nothing of time: what is kept has to be given up when it is no longer fresh as well.
+#[derive(Debug, Clone, Default)]
+pub struct BookVersion(Arc<AtomicU64>);
+
+impl BookVersion {
+    /// The number of the book's state.
+    pub fn get(&self) -> u64 {
+        self.0.load(Ordering::Acquire)
+    }
+
+    /// Says that the book is in another state from now on.
+    pub fn set(&self, version: u64) {
+        self.0.store(version, Ordering::Release);
+    }
 }
 
 /// A leg that does not come from the answering exchange.

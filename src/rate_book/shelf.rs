@@ -181,6 +181,14 @@ impl Shelf {
         }
     }
 
+    /// For how long a quote of this age that may be believed stays so.
+    pub(super) fn fresh_for(&self, kept: &Kept, age: Duration, now: Moment) -> Duration {
+        match kept.quote.validity {
+            Validity::Fixing { ends_at, .. } => (ends_at - now.wall).to_std().unwrap_or_default(),
+            Validity::Live => self.stale_after.saturating_sub(age),
+        }
+    }
+
     /// Believes none of the live quotes that were received until now.
     pub(super) fn distrust(&mut self, now: Moment) {
         self.distrusted_until = Some(now.monotonic);

@@ -45,6 +45,9 @@ struct World {
     started: Moment,
     random: StdRng,
     sequence: u64,
+    /// The last answer, and when it was given.
+    kept: Option<(Moment, Answer)>,
+    num_kept: usize,
 }
 
 fn direction() -> Direction {
@@ -84,7 +87,16 @@ impl World {
             book.apply(Event::Listing(listing), now);
         }
         let models = vec![Model { is_connected: true, ..Model::default() }; NAMES.len()];
-        Self { book, models, now, started: now, random: StdRng::seed_from_u64(seed), sequence: 0 }
+        Self {
+            book,
+            models,
+            now,
+            started: now,
+            random: StdRng::seed_from_u64(seed),
+            sequence: 0,
+            kept: None,
+            num_kept: 0,
+        }
     }
 
     fn step(&mut self) {
@@ -139,7 +151,22 @@ impl World {
         }
     }
 
+    /// Whoever keeps an answer while the book's version is the same and its legs are fresh keeps one that is right.
+    fn check_kept(&mut self) {
+        let Some((given_at, kept)) = &self.kept else { return };
+        let elapsed = self.now.since(*given_at);
+        if kept.version != self.book.version() || elapsed >= kept.fresh_for {
+            return;
+        }
+        self.num_kept += 1;
+        let at = NAMES.iter().position(|it| *it == kept.exchanger.as_str()).unwrap();
+        let (received_at, value) = self.models[at].last_believed(self.now).unwrap();
+        assert_eq!(kept.courses[0].value, value);
+        assert_eq!(kept.age + elapsed, self.now.since(received_at));
+    }
+
     fn check(&mut self) {
+        self.check_kept();
         let is_settled = |model: &Model| {
             model.fresh_since.is_none_or(|since| self.now.monotonic - since >= FAIL_BACK_AFTER)
         };
@@ -163,6 +190,7 @@ impl World {
         let health = self.book.health(self.now);
         assert_eq!(health.can_answer, answer.is_ok());
         assert_eq!(health.answering, answering);
+        self.kept = answer.ok().map(|answer| (self.now, answer));
     }
 }
 
@@ -175,6 +203,7 @@ fn the_book_agrees_with_a_simple_model_under_random_events() {
                 world.step();
                 world.check();
             }
+            assert!(world.num_kept > 0, "no answer could be kept");
         });
         if let Err(panic) = std::panic::catch_unwind(run) {
             eprintln!("failing seed: {seed}");

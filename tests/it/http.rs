@@ -1,6 +1,7 @@
 //! The HTTP contract, asked of the real server over real sockets, with a fake book and a fake storage behind it.
 
 mod bad_questions;
+mod caching;
 mod fake_archive;
 mod fake_book;
 mod history;

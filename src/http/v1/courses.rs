@@ -4,14 +4,16 @@
 //! The body is written by hand: it is the one on the hot path, its shape never changes, and a decimal goes out
 //! digit by digit, without floating point.
 
-use std::fmt;
+use std::time::Duration;
 
 use actix_web::http::header::{self, HeaderMap, HeaderName, HeaderValue};
 use actix_web::{HttpRequest, HttpResponse, web};
+use bytes::Bytes;
 use xxhash_rust::xxh3::xxh3_128;
 
 use crate::clock;
 use crate::history::PastAnswer;
+use crate::http::answers::Answers;
 use crate::http::error::ApiError;
 use crate::http::query::{PastTime, Question, written};
 use crate::http::{BOOK_TIMEOUT, Shared, age_ms, ask_storage};
@@ -29,8 +31,8 @@ pub(in crate::http) async fn all(
     request: HttpRequest,
     shared: web::Data<Shared>,
 ) -> Result<HttpResponse, ApiError> {
-    let question = Question::of_all(request.query_string(), &shared.offer, clock::now().wall)?;
-    courses(&request, &shared, question).await
+    let read = || Question::of_all(request.query_string(), &shared.offer, clock::now().wall);
+    courses(&request, &shared, read).await
 }
 
 /// `GET /v1/courses/{direction}`.
@@ -38,23 +40,40 @@ pub(in crate::http) async fn one(
     request: HttpRequest,
     shared: web::Data<Shared>,
 ) -> Result<HttpResponse, ApiError> {
-    let direction = request.match_info().query("direction");
-    let question = Question::of_one(direction, request.query_string(), &shared.offer, clock::now().wall)?;
-    courses(&request, &shared, question).await
+    let read = || {
+        let direction = request.match_info().query("direction");
+        Question::of_one(direction, request.query_string(), &shared.offer, clock::now().wall)
+    };
+    courses(&request, &shared, read).await
 }
 
 async fn courses(
     request: &HttpRequest,
     shared: &Shared,
-    question: Question,
+    read: impl FnOnce() -> Result<Question, ApiError>,
 ) -> Result<HttpResponse, ApiError> {
     fail::fail_point!("http::courses");
+    let asked_at = clock::now();
+    let answers = request.app_data::<Answers>();
+    let text = request.uri().path_and_query().map_or("", |text| text.as_str());
+    if let Some(kept) = answers.and_then(|answers| answers.get(text, asked_at)) {
+        return Ok(current(request.headers(), &kept.rendered, kept.elapsed(asked_at)));
+    }
+    let question = read()?;
     if let Some(past) = question.past {
         return past_courses(request, shared, &question, past).await;
     }
     let reply = shared.courses.send(question.message.clone()).timeout(BOOK_TIMEOUT).await;
     match reply {
-        Ok(Ok(answer)) => Ok(response(request.headers(), &answer, current(&answer))),
+        Ok(Ok(answer)) => {
+            let rendered = Rendered::new(answer);
+            let response = current(request.headers(), &rendered, Duration::ZERO);
+            // How young is young enough depends on the client, and is judged by the book.
+            if let Some(answers) = answers.filter(|_| question.message.max_age.is_none()) {
+                answers.keep(text, rendered, asked_at);
+            }
+            Ok(response)
+        }
         Ok(Err(error)) => Err(question.refusal(error, &shared.offer)),
         Err(_) => Err(ApiError::Stalled),
     }
@@ -70,7 +89,8 @@ async fn past_courses(
     let reply = ask_storage(&ports.past_courses, past.question(question.message.clone())).await;
     match reply {
         Ok(PastAnswer { answer, as_of }) => {
-            let mut response = response(request.headers(), &answer, []);
+            let rendered = Rendered::new(answer);
+            let mut response = response(request.headers(), &rendered, Duration::ZERO, []);
             let as_of = HeaderValue::try_from(written(as_of)).map_err(|_| ApiError::Internal)?;
             response.headers_mut().insert(RATEBOOK_AS_OF, as_of);
             Ok(response)
@@ -79,31 +99,60 @@ async fn past_courses(
     }
 }
 
-/// The headers that only current courses have: those of the past do not grow older, and have no place in the book.
-fn current(answer: &Answer) -> [(HeaderName, HeaderValue); 3] {
-    [
-        (header::AGE, HeaderValue::from(answer.age.as_secs())),
-        (RATEBOOK_AGE_MS, HeaderValue::from(age_ms(answer.age))),
-        (RATEBOOK_SEQUENCE, HeaderValue::from(answer.sequence)),
-    ]
+/// An answer with its body, which is the same for whoever asks.
+pub(in crate::http) struct Rendered {
+    answer: Answer,
+    body: Bytes,
+    etag: String,
 }
 
+impl Rendered {
+    pub(in crate::http) fn new(answer: Answer) -> Self {
+        let body = body(&answer);
+        let etag = etag(body.as_bytes());
+        Self { answer, body: body.into(), etag }
+    }
+
+    /// The state of the book that it was computed from.
+    pub(in crate::http) fn version(&self) -> u64 {
+        self.answer.version
+    }
+
+    /// For how long after it was computed every leg is within its limit.
+    pub(in crate::http) fn fresh_for(&self) -> Duration {
+        self.answer.fresh_for
+    }
+}
+
+/// Current courses, with the headers that only they have: those of the past do not grow older, and have no place in
+/// the book.
+fn current(asked: &HeaderMap, rendered: &Rendered, elapsed: Duration) -> HttpResponse {
+    let age = rendered.answer.age.saturating_add(elapsed);
+    let headers = [
+        (header::AGE, HeaderValue::from(age.as_secs())),
+        (RATEBOOK_AGE_MS, HeaderValue::from(age_ms(age))),
+        (RATEBOOK_SEQUENCE, HeaderValue::from(rendered.answer.sequence)),
+    ];
+    response(asked, rendered, elapsed, headers)
+}
+
+/// The answer, `elapsed` after it was computed.
 fn response(
     asked: &HeaderMap,
-    answer: &Answer,
+    rendered: &Rendered,
+    elapsed: Duration,
     headers: impl IntoIterator<Item = (HeaderName, HeaderValue)>,
 ) -> HttpResponse {
-    let body = body(answer);
-    let etag = etag(body.as_bytes());
-    let is_known = is_known_to_client(asked, &etag);
+    let Rendered { answer, body, etag } = rendered;
+    let is_known = is_known_to_client(asked, etag);
     let mut response = if is_known { HttpResponse::NotModified() } else { HttpResponse::Ok() };
     response.insert_header((header::CACHE_CONTROL, HeaderValue::from_static("no-cache")));
     headers.into_iter().for_each(|pair| {
         response.insert_header(pair);
     });
-    response.insert_header((header::ETAG, etag));
+    response.insert_header((header::ETAG, etag.as_str()));
     if !answer.legs.is_empty() {
-        response.insert_header((RATEBOOK_LEGS, joined(answer.legs.iter().map(Leg))));
+        response.insert_header((RATEBOOK_LEGS, legs(&answer.legs, elapsed)));
     }
     if !answer.missing.is_empty() {
         response.insert_header((RATEBOOK_MISSING, joined(answer.missing.iter())));
@@ -111,7 +160,7 @@ fn response(
     if is_known {
         return response.finish();
     }
-    response.content_type(HeaderValue::from_static("application/json")).body(body)
+    response.content_type(HeaderValue::from_static("application/json")).body(body.clone())
 }
 
 /// The body. Names and directions are letters, digits and hyphens, so nothing in it needs to be escaped.
@@ -149,15 +198,16 @@ fn is_known_to_client(asked: &HeaderMap, etag: &str) -> bool {
         .any(|known| known == "*" || known.strip_prefix("W/").unwrap_or(known) == etag)
 }
 
-/// A reference leg as `Ratebook-Legs` writes it: `USDT-USD=kraken;age_ms=310;held=0`.
-struct Leg<'a>(&'a ReferenceLeg);
-
-impl fmt::Display for Leg<'_> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self(leg) = self;
+/// Reference legs as `Ratebook-Legs` writes them: `USDT-USD=kraken;age_ms=310;held=0`.
+fn legs(legs: &[ReferenceLeg], elapsed: Duration) -> String {
+    let mut text = String::with_capacity(48 * legs.len());
+    for (at, leg) in legs.iter().enumerate() {
+        let comma = if at == 0 { "" } else { "," };
         let source = leg.source.map_or("peg", |name| name.as_str());
-        write!(f, "{}={source};age_ms={};held={}", leg.direction, age_ms(leg.age), u8::from(leg.held))
+        let age = age_ms(leg.age.saturating_add(elapsed));
+        text.push_str(&format!("{comma}{}={source};age_ms={age};held={}", leg.direction, u8::from(leg.held)));
     }
+    text
 }
 
 fn joined(items: impl Iterator<Item = impl ToString>) -> String {

@@ -106,7 +106,10 @@ impl Handler<BookFailed> for Failures {
 fn actor(scene: &Scene) -> (RateBook, HandOver) {
     let storage = HandOver::new(Duration::ZERO);
     let failures = Failures(Arc::default()).start().recipient();
-    (RateBook::new(scene.book.settings.clone(), failures, Some(storage.clone())), storage)
+    (
+        RateBook::new(scene.book.settings.clone(), BookVersion::default(), failures, Some(storage.clone())),
+        storage,
+    )
 }
 
 /// Takes what was left: quotes as their direction; events as kind, exchange, reason and count.

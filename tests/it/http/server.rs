@@ -10,7 +10,7 @@ use ratebook::clock;
 use ratebook::history::HistoryPorts;
 use ratebook::http::{HttpSetup, listen, serve};
 use ratebook::market::{Course, ExchangeName, number};
-use ratebook::rate_book::{Answer, BookHealth, CoursesError, GetCourses, ReferenceLeg};
+use ratebook::rate_book::{Answer, BookHealth, BookVersion, CoursesError, GetCourses, ReferenceLeg};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::time::timeout;
@@ -29,6 +29,8 @@ pub(super) struct TestServer {
     pub(super) address: SocketAddr,
     pub(super) book: Addr<FakeBook>,
     pub(super) handle: ServerHandle,
+    /// The version of the book, which a test may change.
+    pub(super) version: BookVersion,
     asked: Arc<Mutex<Vec<GetCourses>>>,
 }
 
@@ -65,8 +67,10 @@ impl TestServer {
     fn start_with(courses: Courses, health: Health, origins: &[&str], history: Option<HistoryPorts>) -> Self {
         let asked = Arc::new(Mutex::new(Vec::new()));
         let book = FakeBook { courses, health, asked: asked.clone() }.start();
+        let version = BookVersion::default();
         let setup = HttpSetup {
             courses: book.clone().recipient(),
+            version: version.clone(),
             health: book.clone().recipient(),
             directions: ["BTC-USD", "ETH-RUB"].iter().map(|text| text.parse().unwrap()).collect(),
             exchanges: Arc::new([BINANCE, KRAKEN]),
@@ -80,7 +84,7 @@ impl TestServer {
         let server = serve(listener, setup).unwrap();
         let handle = server.handle();
         actix_web::rt::spawn(server);
-        Self { address, book, handle, asked }
+        Self { address, book, handle, version, asked }
     }
 
     /// Every question that the book was asked.
@@ -216,6 +220,8 @@ pub(super) fn answer() -> Answer {
         ],
         missing: vec!["ETH-RUB".parse().unwrap()],
         sequence: 447_000_000_000_256,
+        version: 0,
+        fresh_for: Duration::ZERO,
     }
 }
 
