@@ -34,6 +34,7 @@ use crate::exchange::{self, Access, Scope};
 use crate::history::HistoryPorts;
 use crate::http::{self, HttpSetup};
 use crate::market::{ExchangeName, Moment};
+use crate::metrics::Metrics;
 use crate::persist::Storage;
 use crate::rate_book::{
     BookFailed, BookSettings, BookVersion, Epoch, EventKind, GetHealth, HandOver, Life, ListedExchange,
@@ -204,11 +205,11 @@ impl Service {
         let hand_over = stores.then(|| HandOver::new(settings.storage.every));
         let storage = Storage::new(&settings.database_url, settings.storage.clone(), hand_over.clone());
         let rules = book_settings(&settings);
-        let version = BookVersion::default();
+        let (version, metrics) = (BookVersion::default(), Metrics::new());
         let failures_of_book = caretaker_address.clone().recipient();
         let book = start_book(rules.clone(), version.clone(), failures_of_book, hand_over.clone()).await?;
         let children = if settings.roles.contains(&Role::Collect) {
-            children(&settings, &book, &tls, &bans)
+            children(&settings, &book, &tls, &bans, &metrics)
         } else {
             Vec::new()
         };
@@ -227,7 +228,7 @@ impl Service {
         });
 
         let address = listener.local_addr().unwrap_or(settings.listen);
-        let setup = http_setup(&settings, &book, version, storage.start_librarian(rules));
+        let setup = http_setup(&settings, &book, version, storage.start_librarian(rules), metrics);
         let server = http::serve(listener, setup).map_err(|error| AppError::Listen { address, error })?;
         let handle = server.handle();
         actix::spawn(async move {
@@ -332,6 +333,7 @@ fn children(
     book: &Addr<RateBook>,
     tls: &Arc<rustls::ClientConfig>,
     bans: &Bans,
+    metrics: &Metrics,
 ) -> Vec<ChildSpec> {
     let enabled = exchange::EXCHANGES.iter().filter_map(|row| {
         let exchange = settings.exchanges.get(&row.name)?;
@@ -357,6 +359,7 @@ fn children(
             tls: tls.clone(),
             bans: bans.clone(),
             budget: DialBudget::default(),
+            metrics: metrics.exchanges.clone(),
             limits: Limits::default(),
         };
         ChildSpec::new(row.name.as_str(), move |incarnation| {
@@ -372,6 +375,7 @@ fn http_setup(
     book: &Addr<RateBook>,
     version: BookVersion,
     history: HistoryPorts,
+    metrics: Metrics,
 ) -> HttpSetup {
     let enabled = settings.exchanges.iter().filter(|(_, exchange)| exchange.enabled);
     HttpSetup {
@@ -383,6 +387,7 @@ fn http_setup(
         max_connections: settings.max_connections,
         cors_origins: settings.cors_origins.clone(),
         history: Some(history),
+        metrics,
         started_at: clock::now(),
     }
 }

@@ -15,6 +15,7 @@
 //! - [`config`]: every setting
 //! - [`app`]: which actors start, in which order
 //! - [`cli`]: the commands
+//! - [`metrics`]: what is counted, and the page that Prometheus reads
 //! - [`logging`]: log records
 //!
 //! # Invariants
@@ -60,6 +61,7 @@ pub mod history;
 pub mod http;
 pub mod logging;
 pub mod market;
+pub mod metrics;
 pub mod persist;
 pub mod rate_book;
 pub mod simulator;

@@ -12,6 +12,7 @@ use futures_util::future::join_all;
 use ratebook::clock;
 use ratebook::http::{self, HttpSetup};
 use ratebook::market::{Asset, Direction, ExchangeName, Quote, Transport};
+use ratebook::metrics::Metrics;
 use ratebook::rate_book::{
     Book, BookFailed, BookSettings, BookVersion, Epoch, Event, GetCourses, Life, Link, ListedExchange,
     RateBook, ReportLife, ReportLink, ReportListing, ReportQuotes, UsdtUsdLeg,
@@ -158,6 +159,7 @@ pub(crate) fn serve(book: &Hub) -> io::Result<SocketAddr> {
         max_connections: 2_000,
         cors_origins: Vec::new(),
         history: None,
+        metrics: Metrics::new(),
         started_at: clock::now(),
     };
     in_background("http", move || http::serve(listener, setup));

@@ -12,6 +12,7 @@ use ratebook::exchange::bans::Bans;
 use ratebook::exchange::dial_budget::DialBudget;
 use ratebook::exchange::tls::tls_config;
 use ratebook::exchange::{self, Access, Scope};
+use ratebook::metrics::ExchangeMetrics;
 use ratebook::rate_book::{Epoch, RateBook};
 use ratebook::supervisor::Incarnation;
 use tokio::time::Instant;
@@ -124,6 +125,7 @@ fn listen(exchange: SocketAddr, book: Addr<RateBook>) {
                 tls: tls_config(None).expect("the built-in authorities are good"),
                 bans: Bans::in_memory(),
                 budget: DialBudget::default(),
+                metrics: ExchangeMetrics::default(),
                 limits: Limits::default(),
             };
             let Incarnation { epoch, lifeline, progress } = Incarnation::unsupervised(1);

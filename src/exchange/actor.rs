@@ -17,6 +17,7 @@ use super::dial_budget::DialBudget;
 use super::{Exchange, Feed};
 use crate::clock;
 use crate::market::{ExchangeName, Moment, Quote, Refusal, Transport};
+use crate::metrics::ExchangeMetrics;
 use crate::rate_book::{Epoch, LinkFailure, ReportLink, ReportListing, ReportQuotes, ReportReconnect};
 use crate::supervisor::{Lifeline, Progress};
 
@@ -82,6 +83,8 @@ pub struct ExchangeSetup {
     pub bans: Bans,
     /// The dials of this exchange, all incarnations together.
     pub budget: DialBudget,
+    /// Where requests and dials are counted.
+    pub metrics: ExchangeMetrics,
     /// Timeouts and sizes.
     pub limits: Limits,
 }

@@ -20,7 +20,7 @@ use log::Level;
 use tokio::time::{Instant, timeout};
 
 use super::error::ApiError;
-use super::{NO_SNIFF, REQUEST_TIMEOUT, Shared};
+use super::{NO_SNIFF, REQUEST_TIMEOUT, Shared, metrics};
 
 /// Longest body that is read and thrown away. Clients that send one at all send a small one by habit; beyond this
 /// the connection is closed instead.
@@ -44,29 +44,41 @@ pub(super) async fn every_request(
         let refusal = error.error_response().map_body(|_, problem| Unread { problem, _rest: body }.boxed());
         return Ok(request.into_response(refusal));
     }
+    let shared = request.app_data::<web::Data<Shared>>().cloned();
     let (method, uri) = (request.method().clone(), request.uri().clone());
-    let started_at = log::log_enabled!(Level::Debug).then(Instant::now);
+    let started_at = Instant::now();
 
     // Nothing is shared with a handler that a panic could leave half changed: it reads, and asks by message.
     let outcome = AssertUnwindSafe(async { next.call(request).await }).catch_unwind().await;
-    let mut response = outcome.unwrap_or_else(|panic| {
+    let outcome: Result<ServiceResponse<_>, Error> = outcome.unwrap_or_else(|panic| {
         let message = panic_message(&*panic);
         log::error!("the handler of `{method} {}` panicked: {message}", shown(uri.path()));
         Err(ApiError::Internal.into())
-    })?;
+    });
 
-    if let Some(started_at) = started_at {
+    let (took, status) = (started_at.elapsed(), status_of(&outcome));
+    if log::log_enabled!(Level::Debug) {
         let path = uri.path_and_query().map_or("", |path| path.as_str());
-        log::debug!("{method} {} {} in {:?}", shown(path), response.status().as_u16(), started_at.elapsed());
+        log::debug!("{method} {} {status} in {took:?}", shown(path));
     }
+    if let Some(shared) = &shared {
+        shared.metrics.http.count_request(metrics::route(uri.path()), status, took);
+    }
+    let mut response = outcome?;
     let (request, head) = (response.request().clone(), response.response_mut().head_mut());
     head.headers.insert(header::X_CONTENT_TYPE_OPTIONS, NO_SNIFF);
-    if let Some(shared) = request.app_data::<web::Data<Shared>>()
-        && !shared.cors.is_off()
-    {
+    if let Some(shared) = shared.filter(|shared| !shared.cors.is_off()) {
         shared.cors.apply(request.method(), request.headers().get(header::ORIGIN), &mut head.headers);
     }
     Ok(response.map_into_boxed_body())
+}
+
+fn status_of<B>(outcome: &Result<ServiceResponse<B>, Error>) -> u16 {
+    let status = match outcome {
+        Ok(response) => response.status(),
+        Err(error) => error.as_response_error().status_code(),
+    };
+    status.as_u16()
 }
 
 /// Reads a body to its end and forgets it.

@@ -43,12 +43,12 @@ pub(super) async fn ready(shared: web::Data<Shared>) -> HttpResponse {
 }
 
 /// The state of everything; `None` if the book does not answer in time, or is not there.
-async fn ask(shared: &Shared) -> Option<BookHealth> {
+pub(super) async fn ask(shared: &Shared) -> Option<BookHealth> {
     shared.health.send(GetHealth).timeout(BOOK_TIMEOUT).await.ok()
 }
 
 /// What is known of storage.
-enum Storage {
+pub(super) enum Storage {
     /// There is none in this process.
     Absent,
     /// It does not answer in time, or is being started again.
@@ -74,7 +74,7 @@ impl Storage {
     }
 }
 
-async fn ask_storage(shared: &Shared) -> Storage {
+pub(super) async fn ask_storage(shared: &Shared) -> Storage {
     let Some(ports) = &shared.history else { return Storage::Absent };
     let reply = ports.health.send(GetStorageHealth).timeout(BOOK_TIMEOUT).await;
     reply.map_or(Storage::Silent, Storage::Told)

@@ -10,6 +10,7 @@ mod cors;
 mod error;
 mod guard;
 mod health;
+mod metrics;
 mod query;
 pub(crate) mod rows;
 mod v1;
@@ -32,6 +33,7 @@ use self::error::ApiError;
 use self::query::Offer;
 use crate::history::{HistoryError, HistoryPorts};
 use crate::market::{Direction, ExchangeName, Moment};
+use crate::metrics::Metrics;
 use crate::rate_book::{BookVersion, GetCourses, GetHealth};
 
 /// Every route.
@@ -45,6 +47,7 @@ fn routes(config: &mut web::ServiceConfig) {
         .service(read_only("/health", health::report))
         .service(read_only("/health/live", health::live))
         .service(read_only("/health/ready", health::ready))
+        .service(read_only("/metrics", metrics::page))
         .default_service(web::to(|| async { Err::<HttpResponse, _>(ApiError::UnknownPath) }));
 }
 
@@ -97,6 +100,8 @@ pub struct HttpSetup {
     pub cors_origins: Vec<String>,
     /// Whom to ask about stored data; `None` where this process reads none.
     pub history: Option<HistoryPorts>,
+    /// Where requests are counted.
+    pub metrics: Metrics,
     /// When the process started.
     pub started_at: Moment,
 }
@@ -106,6 +111,7 @@ struct Shared {
     courses: Recipient<GetCourses>,
     health: Recipient<GetHealth>,
     history: Option<HistoryPorts>,
+    metrics: Metrics,
     offer: Offer,
     cors: Cors,
     started_at: Moment,
@@ -117,6 +123,7 @@ impl From<HttpSetup> for Shared {
             courses: setup.courses,
             health: setup.health,
             history: setup.history,
+            metrics: setup.metrics,
             offer: Offer { directions: setup.directions, exchanges: setup.exchanges },
             cors: Cors::new(setup.cors_origins),
             started_at: setup.started_at,
@@ -250,6 +257,7 @@ mod tests {
             max_connections: 1,
             cors_origins: Vec::new(),
             history: None,
+            metrics: Metrics::new(),
             started_at: clock::now(),
         }));
         let app =

@@ -14,10 +14,10 @@ use super::shelf::{Kept, Shelf};
 use crate::market::{Asset, Course, Direction, ExchangeName, Moment};
 
 /// The courses of one exchange for what is asked.
-struct Offer {
+pub(super) struct Offer {
     exchange: usize,
-    courses: Vec<Course>,
-    legs: Vec<ReferenceLeg>,
+    pub(super) courses: Vec<Course>,
+    pub(super) legs: Vec<ReferenceLeg>,
     /// What it does not support of the configured directions.
     missing: Vec<Direction>,
     /// What it supports and has nothing fresh for.
@@ -195,7 +195,7 @@ impl<'a> Pricing<'a> {
     }
 
     /// What an exchange can say to what is wanted; `None` if it supports nothing of it, or not all that it has to.
-    fn offer(&self, exchange: usize, wanted: &Wanted) -> Option<Offer> {
+    pub(super) fn offer(&self, exchange: usize, wanted: &Wanted) -> Option<Offer> {
         let (directions, needs_all) = match wanted {
             Wanted::Configured => (self.book.settings.directions.as_slice(), false),
             Wanted::OfConfigured(directions) => (directions.as_slice(), false),
@@ -426,17 +426,6 @@ impl<'a> Pricing<'a> {
         let shelf = &self.book.shelves[exchange];
         let status = shelf.status(self.now);
         Judgement { name: shelf.name, status, reason: shelf.why_not_fresh(self.now), age, missing }
-    }
-
-    /// Whether an exchange has anything fresh for any configured direction; tells the reference legs that it uses.
-    pub(super) fn has_any(&self, exchange: usize, told: &mut Vec<ReferenceLeg>) -> bool {
-        let Some(offer) = self.offer(exchange, &Wanted::Configured) else { return false };
-        for leg in offer.legs {
-            if !told.iter().any(|it| it.direction == leg.direction) {
-                told.push(leg);
-            }
-        }
-        !offer.courses.is_empty()
     }
 }
 

@@ -1,7 +1,7 @@
 //! The pure state machine: what happened and when goes in, what changed comes out. No clock, no actor, no log.
 
 use std::cell::{OnceCell, RefCell};
-use std::collections::{BTreeSet, HashMap, HashSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -10,10 +10,10 @@ use rust_decimal::Decimal;
 use super::fiat::Compared;
 use super::gates;
 use super::messages::{
-    CoursesError, Disagreement, GetCourses, Life, Link, LinkFailure, ReportLife, ReportLink, ReportListing,
-    ReportQuotes, ReportReconnect,
+    CoursesError, Disagreement, Failover, FailoverCause, GetCourses, Life, Link, LinkFailure, ReportLife,
+    ReportLink, ReportListing, ReportQuotes, ReportReconnect,
 };
-use super::messages::{Epoch, Wanted};
+use super::messages::{Epoch, Status, Wanted};
 use super::record::{Accepted, Span};
 use super::route::{Leg, Map, Route};
 use super::selection::Since;
@@ -156,6 +156,7 @@ pub struct Book {
     /// Counts every change of what could be answered.
     version: u64,
     answering: Option<usize>,
+    pub(super) failovers: BTreeMap<Failover, u64>,
     /// What was accepted since it was drained last, each with whether its price is news; `None` where nobody wants it.
     accepted: Option<Vec<(Accepted, bool)>>,
 }
@@ -191,6 +192,7 @@ impl Book {
             sequence: 0,
             version: 0,
             answering: None,
+            failovers: BTreeMap::new(),
             accepted: None,
         }
     }
@@ -578,16 +580,20 @@ impl Book {
             return None;
         }
         let name = |at: Option<usize>| at.map(|at| self.shelves[at].name);
-        let reason = match (self.answering, answering) {
+        let (reason, cause) = match (self.answering, answering) {
             (Some(from), _) if !self.can_answer_alone(from, now) => {
-                format!("{}: {}", self.shelves[from].name, self.shelves[from].why_not_fresh(now))
+                let from = &self.shelves[from];
+                (format!("{}: {}", from.name, from.why_not_fresh(now)), cause(from.status(now)))
             }
-            (_, Some(to)) => format!("{} is fresh", self.shelves[to].name),
-            _ => "nothing is fresh".to_owned(),
+            (Some(_), Some(to)) => (format!("{} is fresh", self.shelves[to].name), FailoverCause::FailBack),
+            (None, Some(to)) => (format!("{} is fresh", self.shelves[to].name), FailoverCause::Recovered),
+            (_, None) => ("nothing is fresh".to_owned(), FailoverCause::Stale),
         };
-        let change = Change::Switched { from: name(self.answering), to: name(answering), reason };
+        let (from, to) = (name(self.answering), name(answering));
+        let count = self.failovers.entry(Failover { from, cause }).or_default();
+        *count = count.saturating_add(1);
         self.answering = answering;
-        Some(change)
+        Some(Change::Switched { from, to, reason })
     }
 
     /// Who answers a question without parameters.
@@ -620,5 +626,15 @@ impl Book {
         let is_slow = num_ahead > 0 && num_ahead * 2 > num_stamping;
         let was_slow = std::mem::replace(&mut self.clock_is_slow, is_slow);
         (is_slow && !was_slow).then_some(Change::OurClockIsSlow)
+    }
+}
+
+/// Why somebody in this state can no longer answer alone. Who is fresh has something stale beside it.
+fn cause(status: Status) -> FailoverCause {
+    match status {
+        Status::Fresh | Status::Stale => FailoverCause::Stale,
+        Status::Down | Status::Disabled => FailoverCause::Down,
+        Status::Forbidden => FailoverCause::Forbidden,
+        Status::Quarantined => FailoverCause::Quarantined,
     }
 }

@@ -3,6 +3,7 @@
 //! Separate from the actor because these are the ports of the whole program: exchanges, HTTP, storage and the
 //! broker know these types and nothing else of the hub.
 
+use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -297,6 +298,48 @@ pub struct BookHealth {
     pub legs: Vec<ReferenceLeg>,
     /// Sources of fiat rates that contradict the ones that count, on any currency.
     pub disagreements: Vec<Disagreement>,
+    /// How often who answers changed since the start.
+    pub failovers: BTreeMap<Failover, u64>,
+}
+
+/// A change of who answers, as far as it is counted.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Failover {
+    /// Who answered before; `None` if nobody did.
+    pub from: Option<ExchangeName>,
+    /// Why.
+    pub cause: FailoverCause,
+}
+
+/// Why another exchange answers, or nobody.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum FailoverCause {
+    /// Who answered before had nothing fresh for all that was asked.
+    Stale,
+    /// Its connection was lost.
+    Down,
+    /// It refuses us.
+    Forbidden,
+    /// Its actor is left alone.
+    Quarantined,
+    /// One that comes before it has been fresh for long enough.
+    FailBack,
+    /// Nobody answered before.
+    Recovered,
+}
+
+impl FailoverCause {
+    /// The word in metrics.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Stale => "stale",
+            Self::Down => "down",
+            Self::Forbidden => "forbidden",
+            Self::Quarantined => "quarantined",
+            Self::FailBack => "fail_back",
+            Self::Recovered => "recovered",
+        }
+    }
 }
 
 /// A source of fiat rates that contradicts the one that counts.
@@ -348,6 +391,7 @@ impl BookHealth {
             exchanges: Vec::new(),
             legs: Vec::new(),
             disagreements: Vec::new(),
+            failovers: BTreeMap::new(),
         }
     }
 }
@@ -377,4 +421,7 @@ pub struct ExchangeHealth {
     pub banned_until: Option<DateTime<Utc>>,
     /// Directions that were wanted of it and that it does not trade.
     pub unsupported: Vec<Direction>,
+    /// The largest distance of its courses from the median of all exchanges, as a share of the median; `None` where
+    /// there are too few to compare, or it may not answer.
+    pub deviation: Option<Decimal>,
 }

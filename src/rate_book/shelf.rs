@@ -288,6 +288,7 @@ impl Shelf {
             },
             banned_until: banned_until.filter(|until| *until > now.wall),
             unsupported: self.unsupported.clone(),
+            deviation: None,
         }
     }
 

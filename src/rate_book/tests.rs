@@ -10,6 +10,7 @@ use crate::market::number::{decimal, plain};
 use crate::market::{Asset, Direction, ExchangeName, Moment, Quote, Refusal, Transport, Validity};
 
 mod fiat;
+mod figures;
 mod recording;
 
 const BINANCE: ExchangeName = ExchangeName::new("binance");

@@ -5,10 +5,12 @@ mod caching;
 mod fake_archive;
 mod fake_book;
 mod history;
+mod metrics;
 mod past;
 mod server;
 mod wire;
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use chrono::{TimeZone, Utc};
@@ -306,6 +308,7 @@ async fn health_tells_the_state_of_everything() {
             other: "84.12345".parse().unwrap(),
             matters: true,
         }],
+        failovers: BTreeMap::new(),
     };
     let server = TestServer::with_health(Health::Is(health));
     let reply = server.get("/health").await;
@@ -428,6 +431,7 @@ fn exchange_health(status: Status, transport: Option<Transport>) -> ExchangeHeal
         last_error: Some("<b>\"reset\"</b>".to_owned()),
         banned_until: Utc.with_ymd_and_hms(2031, 2, 3, 4, 5, 6).single(),
         unsupported: vec!["ETH-RUB".parse().unwrap()],
+        deviation: Some("-0.0125".parse().unwrap()),
     }
 }
 

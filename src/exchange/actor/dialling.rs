@@ -93,6 +93,7 @@ impl ExchangeActor {
             dial(client, url, time_limit).await
         };
         ctx.spawn(dialling.into_actor(self).map(move |dialled, actor, ctx| {
+            actor.setup.metrics.count_dial(actor.setup.name, dialled.is_ok());
             if let Err(Trouble::Status(status)) = dialled {
                 actor.obey_status(status, None, clock::now());
             }

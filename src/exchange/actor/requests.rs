@@ -213,6 +213,8 @@ impl ExchangeActor {
         now: Moment,
         ctx: &mut Context<Self>,
     ) -> Result<Reading, Trouble> {
+        let status = answered.as_ref().ok().map(|answer| answer.status);
+        self.setup.metrics.count_request(self.setup.name, status);
         let answer = answered?;
         self.mind_budget(&answer, now);
         if !answer.is_success() {

@@ -57,12 +57,14 @@ async fn courses(
     let answers = request.app_data::<Answers>();
     let text = request.uri().path_and_query().map_or("", |text| text.as_str());
     if let Some(kept) = answers.and_then(|answers| answers.get(text, asked_at)) {
+        shared.metrics.http.count_question(true);
         return Ok(current(request.headers(), &kept.rendered, kept.elapsed(asked_at)));
     }
     let question = read()?;
     if let Some(past) = question.past {
         return past_courses(request, shared, &question, past).await;
     }
+    shared.metrics.http.count_question(false);
     let reply = shared.courses.send(question.message.clone()).timeout(BOOK_TIMEOUT).await;
     match reply {
         Ok(Ok(answer)) => {

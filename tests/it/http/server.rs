@@ -1,5 +1,6 @@
 //! The real server on a port of its own, with a fake book behind it, and the least client that shows every byte.
 
+use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -10,6 +11,7 @@ use ratebook::clock;
 use ratebook::history::HistoryPorts;
 use ratebook::http::{HttpSetup, listen, serve};
 use ratebook::market::{Course, ExchangeName, number};
+use ratebook::metrics::Metrics;
 use ratebook::rate_book::{Answer, BookHealth, BookVersion, CoursesError, GetCourses, ReferenceLeg};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
@@ -77,6 +79,7 @@ impl TestServer {
             max_connections: 2000,
             cors_origins: origins.iter().map(ToString::to_string).collect(),
             history,
+            metrics: Metrics::new(),
             started_at: clock::now(),
         };
         let listener = listen("127.0.0.1:0".parse().unwrap()).unwrap();
@@ -233,5 +236,6 @@ pub(super) fn healthy() -> BookHealth {
         exchanges: Vec::new(),
         legs: Vec::new(),
         disagreements: Vec::new(),
+        failovers: BTreeMap::new(),
     }
 }

@@ -11,9 +11,9 @@ pub(super) type Rule = fn(&SourceFile) -> Vec<(usize, String)>;
 const MAY_NAME: &[(&str, &[&str])] = &[
     ("market", &[]),
     ("rate_book", &["market"]),
-    ("exchange", &["market", "rate_book", "supervisor", "clock", "config"]),
+    ("exchange", &["market", "rate_book", "supervisor", "clock", "config", "metrics"]),
     ("history", &["market", "rate_book"]),
-    ("http", &["market", "rate_book", "history", "clock", "config"]),
+    ("http", &["market", "rate_book", "history", "clock", "config", "metrics"]),
     ("persist", &["market", "rate_book", "history", "supervisor", "clock", "config"]),
     ("bus", &["market", "rate_book", "supervisor", "clock", "config"]),
     ("simulator", &["market", "exchange", "clock", "config"]),
@@ -21,6 +21,7 @@ const MAY_NAME: &[(&str, &[&str])] = &[
     ("config", &["market", "exchange"]),
     ("logging", &["config", "clock"]),
     ("clock", &["market"]),
+    ("metrics", &["market"]),
 ];
 
 /// Crates that only some parts may name, and which.
@@ -30,6 +31,7 @@ const AT_HOME: &[(&str, &[&str])] = &[
     ("async_nats", &["bus"]),
     ("awc", &["exchange", "cli"]),
     ("actix_ws", &["http", "simulator"]),
+    ("prometheus", &["metrics"]),
 ];
 
 /// What a pure file names no part of, with the reason.

@@ -14,6 +14,7 @@ use crate::exchange::bans::Bans;
 use crate::exchange::dial_budget::DialBudget;
 use crate::exchange::tls::tls_config;
 use crate::market::{ExchangeName, Moment, Refusal, Transport};
+use crate::metrics::ExchangeMetrics;
 use crate::rate_book::{Epoch, Link, LinkFailure, ReportLink, ReportListing, ReportQuotes, ReportReconnect};
 use crate::supervisor::Incarnation;
 
@@ -219,6 +220,7 @@ pub(super) fn setup(venue: &Venue, feed: &Arc<Mutex<Feed>>, log: &Log) -> Exchan
         tls: tls_config(None).unwrap(),
         bans: Bans::in_memory(),
         budget: DialBudget::new(1000, Duration::from_secs(60)),
+        metrics: ExchangeMetrics::default(),
         limits: scaled(),
     }
 }
