@@ -4,25 +4,19 @@
 //! digit by digit as they were answered.
 
 use std::io::{self, IsTerminal, Write};
-use std::sync::Arc;
 use std::time::Duration;
 
-use awc::{Client, Connector};
+use awc::Client;
 use chrono::SecondsFormat;
 use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
 use serde::Deserialize;
 use serde_json::value::RawValue;
 
+use super::client;
 use super::failure::written;
 use super::{CoursesOptions, Failure};
 use crate::clock;
 use crate::logging::one_line;
-
-/// How long a service may take. It answers in milliseconds or says within a second that it cannot.
-const ANSWER_LIMIT: Duration = Duration::from_secs(5);
-
-/// Largest answer that is read: a hundred courses are some 5 kB.
-const LARGEST_ANSWER: usize = 1 << 20;
 
 /// Moves the cursor to the top left and clears the screen below.
 const CLEAR: &str = "\u{1b}[H\u{1b}[2J";
@@ -34,7 +28,7 @@ const CLEAR: &str = "\u{1b}[H\u{1b}[2J";
 pub(super) fn run(options: &CoursesOptions) -> Result<(), Failure> {
     let url = question(options);
     actix_rt::System::new().block_on(async {
-        let client = client();
+        let client = client::new();
         if !options.watch {
             let table = ask(&client, &url).await?;
             return written(io::stdout().lock().write_all(table.as_bytes()));
@@ -74,44 +68,14 @@ fn question(options: &CoursesOptions) -> String {
     format!("{}/v1/courses{mark}{}", options.url, parameters.join("&"))
 }
 
-fn client() -> Client {
-    let roots = rustls::RootCertStore { roots: webpki_roots::TLS_SERVER_ROOTS.to_vec() };
-    let tls = rustls::ClientConfig::builder_with_provider(Arc::new(rustls::crypto::ring::default_provider()))
-        .with_safe_default_protocol_versions()
-        .expect("the provider knows the usual versions of TLS")
-        .with_root_certificates(roots)
-        .with_no_client_auth();
-    let connector = Connector::new().timeout(ANSWER_LIMIT).rustls_0_23(Arc::new(tls));
-    Client::builder().connector(connector).timeout(ANSWER_LIMIT).disable_redirects().finish()
-}
-
 /// What the service answers, as a table.
 async fn ask(client: &Client, url: &str) -> Result<String, Failure> {
-    let silent = |error: String| {
-        let url = one_line(url);
-        Failure::Unavailable(format!(
-            "no answer from {url}: {error}; start it (`ratebook serve`), or name it with `--url`"
-        ))
-    };
-    let asking = async {
-        let mut answer = client.get(url).send().await.map_err(|error| error.to_string())?;
-        let body = answer.body().limit(LARGEST_ANSWER).await.map_err(|error| error.to_string())?;
-        Ok((answer, body))
-    };
-    let in_time = tokio::time::timeout(ANSWER_LIMIT, asking).await;
-    let in_time = in_time.unwrap_or_else(|_| Err(format!("nothing within {} s", ANSWER_LIMIT.as_secs())));
-    let (answer, body) = in_time.map_err(silent)?;
-    let header =
-        |name: &str| answer.headers().get(name).and_then(|value| value.to_str().ok()).unwrap_or_default();
-    if !answer.status().is_success() {
-        return Err(problem(answer.status().as_u16(), &body));
+    let reply = client::get(client, url).await?;
+    if !reply.is_success() {
+        return Err(problem(reply.status, &reply.body));
     }
-    let courses: Courses = serde_json::from_slice(&body).map_err(|_| {
-        Failure::Unavailable(format!(
-            "what answers at {} is no ratebook; name one with `--url`",
-            one_line(url)
-        ))
-    })?;
+    let courses: Courses = serde_json::from_slice(&reply.body).map_err(|_| client::no_ratebook(url))?;
+    let header = |name| reply.header(name);
     Ok(table(&courses, header("ratebook-age-ms"), header("ratebook-legs"), header("ratebook-missing")))
 }
 
@@ -214,6 +178,5 @@ fn shown_leg(leg: &str) -> String {
 }
 
 fn seconds(milliseconds: &str) -> Option<String> {
-    let milliseconds: u64 = milliseconds.parse().ok()?;
-    Some(format!("{}.{} s", milliseconds / 1000, milliseconds % 1000 / 100))
+    milliseconds.parse().ok().map(client::seconds)
 }

@@ -3,6 +3,7 @@
 //! It asks nobody: which of the symbols an exchange really trades is known once it has been asked, and is in
 //! `/health` as `unsupported`.
 
+use super::columns;
 use crate::config::{ExchangeSettings, Settings, variable};
 use crate::exchange::{Access, EXCHANGES, Kind, Row, Scope};
 
@@ -13,15 +14,7 @@ pub(super) fn table(settings: &Settings) -> String {
     let rows =
         EXCHANGES.iter().filter_map(|row| Some(cells(row, settings.exchanges.get(&row.name)?, settings)));
     let lines: Vec<[String; 5]> = std::iter::once(HEADINGS.map(str::to_owned)).chain(rows).collect();
-    let width = |column: usize| lines.iter().map(|line| line[column].chars().count()).max().unwrap_or(0);
-    let widths: [usize; 5] = std::array::from_fn(width);
-    let mut text = String::new();
-    for line in &lines {
-        let cells = line.iter().zip(widths).map(|(cell, width)| format!("{cell:width$}"));
-        text.push_str(cells.collect::<Vec<_>>().join("  ").trim_end());
-        text.push('\n');
-    }
-    text
+    columns(&lines)
 }
 
 fn cells(row: &'static Row, exchange: &ExchangeSettings, settings: &Settings) -> [String; 5] {

@@ -38,7 +38,7 @@ pub const EXIT_CODES: &[(u8, &str)] = &[
     (66, "no such settings file (or recording), or it cannot be read"),
     (
         69,
-        "address in use; for `courses`: the service does not answer, or has no fresh course; for `migrate` and `export`: the database does not answer, or is not up to date",
+        "address in use; for `courses` and `health`: the service does not answer, or has no fresh course; for `migrate` and `export`: the database does not answer, or is not up to date",
     ),
     (70, "the rate book failed for good; start the process again"),
     (73, "a path cannot be written"),

@@ -67,6 +67,17 @@ pub(super) fn courses() -> String {
     )
 }
 
+pub(super) fn health() -> String {
+    page(
+        &["ratebook health", "ratebook health --live", "ratebook health --url https://rates.example"],
+        &format!(
+            "Degraded is well enough: the reasons are told, and the exit code is 0. Run it as the health check of a \
+             container.\n\n{}",
+            exit_codes()
+        ),
+    )
+}
+
 pub(super) fn exchanges() -> String {
     page(
         &["ratebook exchanges", "RATEBOOK_DIRECTIONS=BTC-EUR ratebook exchanges"],

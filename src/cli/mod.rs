@@ -18,9 +18,11 @@ use crate::logging;
 use crate::market::Direction;
 use crate::rate_book::gates::check_form;
 
+mod client;
 mod courses;
 mod exchanges;
 mod failure;
+mod health;
 mod help;
 mod simulate;
 mod storage;
@@ -65,6 +67,9 @@ enum Command {
     /// Asks a running service, and prints a table
     #[command(after_long_help = help::courses())]
     Courses(CoursesOptions),
+    /// Asks a running service how it is; ends with 69 if it cannot do its work
+    #[command(after_long_help = help::health())]
+    Health(HealthOptions),
     /// Prints a table of every exchange: what it is, how it is reached, and what it needs
     #[command(after_long_help = help::exchanges())]
     Exchanges {
@@ -154,6 +159,16 @@ struct CoursesOptions {
     /// Time between two questions of `--watch`
     #[arg(long, value_name = "DURATION", default_value = "1s", value_parser = pace)]
     every: Duration,
+}
+
+#[derive(Debug, Args)]
+struct HealthOptions {
+    /// Where the service is
+    #[arg(long, value_name = "URL", default_value = "http://127.0.0.1:8080", value_parser = service_url)]
+    url: String,
+    /// Asks only whether the process serves, whatever it could answer
+    #[arg(long)]
+    live: bool,
 }
 
 #[derive(Debug, Args)]
@@ -248,6 +263,7 @@ impl Cli {
             }
             Command::Simulate(options) => simulate::run(options),
             Command::Courses(options) => courses::run(&options),
+            Command::Health(options) => health::run(&options),
             Command::Decode(options) => decode(options),
         }
     }
@@ -336,4 +352,17 @@ fn service_url(text: &str) -> Result<String, String> {
         true => Ok(text.trim_end_matches('/').to_owned()),
         false => Err("allowed: `http://` or `https://`, then host and port".to_owned()),
     }
+}
+
+/// Rows below each other, every column as wide as its widest cell.
+fn columns<const N: usize>(rows: &[[String; N]]) -> String {
+    let width = |column: usize| rows.iter().map(|row| row[column].chars().count()).max().unwrap_or(0);
+    let widths: [usize; N] = std::array::from_fn(width);
+    let mut text = String::new();
+    for row in rows {
+        let cells = row.iter().zip(widths).map(|(cell, width)| format!("{cell:width$}"));
+        text.push_str(cells.collect::<Vec<_>>().join("  ").trim_end());
+        text.push('\n');
+    }
+    text
 }

@@ -178,9 +178,18 @@ fn version_tells_the_commit() {
 
 #[test]
 fn help_of_every_command_is_complete() {
-    for command in
-        ["serve", "demo", "simulate", "courses", "exchanges", "check-config", "migrate", "export", "decode"]
-    {
+    for command in [
+        "serve",
+        "demo",
+        "simulate",
+        "courses",
+        "health",
+        "exchanges",
+        "check-config",
+        "migrate",
+        "export",
+        "decode",
+    ] {
         let output = run(&[command, "--help"], &[]);
         assert_eq!(output.status.code(), Some(0), "{command}");
         let help = stdout(&output);
@@ -376,4 +385,48 @@ fn watching_goes_on_when_the_service_does_not_and_ends_on_a_signal() {
     watching.signal("-INT");
     assert_eq!(watching.code(), Some(0));
     drop(lines.read_to_string(&mut said));
+}
+
+#[test]
+fn health_is_a_table_and_an_exit_code() {
+    let exchanges = r#"[
+        {"name":"binance","status":"down","transport":"none","last_quote_age_ms":8250,"last_error":"connection <refused>"},
+        {"name":"kraken","status":"fresh","transport":"websocket","last_quote_age_ms":41,"last_error":"an old one"}
+    ]"#;
+    for (status, body, code, parts) in [
+        (
+            "200 OK",
+            format!(
+                r#"{{"status":"degraded","reasons":["`binance` is not answering"],"answering":"kraken","exchanges":{exchanges}}}"#
+            ),
+            0,
+            &[
+                "binance   down    none       8.2 s       connection <refused>\n",
+                "kraken    fresh   websocket  0.0 s\n",
+                "\ndegraded, kraken answers\n- `binance` is not answering\n",
+            ][..],
+        ),
+        (
+            "503 Service Unavailable",
+            r#"{"status":"down","reasons":["the book of quotes does not answer"],"answering":null,"exchanges":[]}"#
+                .to_owned(),
+            69,
+            &["the service is down: the book of quotes does not answer"],
+        ),
+        ("200 OK", "{}".to_owned(), 69, &["is no ratebook"]),
+        ("502 Bad Gateway", "<html>".to_owned(), 69, &["is no ratebook"]),
+    ] {
+        let (url, asked) = answer_once(response(status, "", &body));
+        let output = run(&["health", "--url", &url], &[]);
+        assert_eq!(output.status.code(), Some(code), "{body}");
+        let said = stdout(&output) + &String::from_utf8_lossy(&output.stderr);
+        for part in parts {
+            assert!(said.contains(part), "`{part}` is not in: {said}");
+        }
+        assert!(!said.contains("an old one"), "{said}");
+        assert!(asked.join().unwrap().starts_with("GET /health "));
+    }
+    let (url, asked) = answer_once(response("200 OK", "", r#"{"status":"ok"}"#));
+    assert_eq!(run(&["health", "--live", "--url", &url], &[]).status.code(), Some(0));
+    assert!(asked.join().unwrap().starts_with("GET /health/live "));
 }
