@@ -12,7 +12,6 @@ mod limits;
 mod rest;
 mod stream;
 
-use std::collections::BTreeMap;
 use std::net::IpAddr;
 use std::rc::Rc;
 
@@ -25,10 +24,9 @@ use crate::market::number;
 
 use super::book::{Book, Price};
 use super::http::{Answer, Request};
-use super::listed::{book_around, digits};
+use super::listing::{Form, Listings, split_at_counter};
 use super::protocol::{Conversation, Protocol, Reply, Row, Scene};
 use super::replay::{Recorded, Told};
-use super::truth;
 
 use limits::Limits;
 use stream::Stream;
@@ -51,162 +49,39 @@ const TRADING: &[(&str, &str, u32)] = &[
 /// The same for pairs that no longer trade.
 const BROKEN: &[(&str, &str, u32)] = &[("BTC", "RUB", 0), ("ETH", "RUB", 1), ("USDT", "RUB", 2)];
 
-/// Words that a symbol's status may have; `ABSENT` takes it off the list.
-const STATUSES: [&str; 6] = ["TRADING", "END_OF_DAY", "HALT", "BREAK", "CANCEL_ONLY", "ABSENT"];
-
-/// Counters by which a recorded symbol is taken apart, the longer ones first.
-const COUNTERS: [&str; 10] = ["FDUSD", "USDT", "USDC", "BUSD", "TUSD", "BTC", "ETH", "BNB", "EUR", "TRY"];
-
-/// One symbol.
-#[derive(Debug, Clone)]
-struct Symbol {
-    name: String,
-    base: String,
-    counter: String,
-    scale: u32,
-    status: &'static str,
-    book: Book,
-    /// Milliseconds since 1970 of the last change.
-    changed_at_ms: i64,
-}
-
-impl Symbol {
-    fn new(base: &str, counter: &str, scale: u32, status: &'static str) -> Self {
-        Self {
-            name: format!("{base}{counter}"),
-            base: base.to_owned(),
-            counter: counter.to_owned(),
-            scale,
-            status,
-            book: Book {
-                bid_size: Decimal::ZERO,
-                ask_size: Decimal::ZERO,
-                ..Book::around(Decimal::ONE, scale, 0)
-            },
-            changed_at_ms: 0,
-        }
-    }
-
-    /// Whether it has a book: one that is halted keeps it, one on a break has only its last price.
-    fn has_book(&self) -> bool {
-        matches!(self.status, "TRADING" | "HALT" | "CANCEL_ONLY")
-    }
-
-    fn direction(&self) -> String {
-        format!("{}-{}", self.base, self.counter)
-    }
-
-    /// Follows the truth.
-    fn tick(&mut self, scene: &Scene<'_>) {
-        let has_never_traded = self.book.sequence == 0;
-        if !(self.has_book() || has_never_traded) {
-            return;
-        }
-        let Some(price) = scene.truth.price(&self.base, &self.counter) else { return };
-        let book = book_around(&self.name, price, self.scale, scene.truth);
-        self.book = Book { sequence: scene.next_sequence(), ..book };
-        self.changed_at_ms = scene.unix_ms();
-        if !self.has_book() {
-            let zero = || Some(Price::Number(Decimal::ZERO));
-            self.book = Book {
-                bid: zero(),
-                ask: zero(),
-                bid_size: Decimal::ZERO,
-                ask_size: Decimal::ZERO,
-                ..self.book.clone()
-            };
-        }
-    }
-}
+static FORM: Form = Form {
+    exchange: "binance",
+    code: |asset| asset,
+    symbol: |base, counter| format!("{base}{counter}"),
+    split: split_at_counter,
+    open: &["TRADING", "HALT", "CANCEL_ONLY"],
+    closed: &["BREAK", "END_OF_DAY"],
+    closed_side: Some(Price::Number(Decimal::ZERO)),
+};
 
 /// Binance spot.
 pub(super) struct Binance {
-    symbols: BTreeMap<String, Symbol>,
+    listings: Listings,
     limits: Limits,
 }
 
 impl Binance {
     fn new() -> Self {
-        let of = |list: &[(&str, &str, u32)], status| {
-            list.iter()
-                .map(move |(base, counter, scale)| Symbol::new(base, counter, *scale, status))
-                .collect::<Vec<_>>()
-        };
-        let all = of(TRADING, "TRADING").into_iter().chain(of(BROKEN, "BREAK"));
-        let symbols = all.map(|symbol| (symbol.name.clone(), symbol)).collect();
-        Self { symbols, limits: Limits::default() }
+        let mut listings = Listings::new(&FORM, TRADING);
+        for (base, counter, scale) in BROKEN {
+            listings.add(base, counter, *scale, FORM.closed[0]);
+        }
+        Self { listings, limits: Limits::default() }
     }
-
-    /// Lists symbols that are known from recordings alone.
-    fn list_recorded(&mut self, scene: &Scene<'_>) {
-        for name in scene.recordings.iter().flat_map(|recording| recording.symbols()) {
-            if !self.symbols.contains_key(name) {
-                let counter = COUNTERS.into_iter().find(|counter| name.ends_with(counter)).unwrap_or("");
-                let base = name.strip_suffix(counter).unwrap_or(name);
-                self.symbols.insert(name.to_owned(), Symbol::new(base, counter, 8, "TRADING"));
-            }
-        }
-    }
-
-    /// Changes the status of a symbol, or lists a new one.
-    fn set_status(&mut self, body: &Value, scene: &Scene<'_>) -> Result<Value, String> {
-        let usage = || {
-            format!(
-                "`symbols` takes {{\"symbol\":\"BTCUSD\",\"status\":\"TRADING\"}} (allowed statuses: {})",
-                STATUSES.join(", ")
-            )
-        };
-        let name = body["symbol"].as_str().ok_or_else(usage)?;
-        let status = body["status"].as_str().ok_or_else(usage)?;
-        let status = STATUSES.into_iter().find(|known| *known == status).ok_or_else(usage)?;
-        if status == "ABSENT" {
-            self.symbols.remove(name);
-            return Ok(json!({ "symbol": name, "status": status }));
-        }
-        if !self.symbols.contains_key(name) {
-            let (base, counter) = taken_apart(name)
-                .ok_or_else(|| format!("`{name}` is not made of two assets that have a true price here"))?;
-            let price = scene.truth.price(base, counter).unwrap_or(Decimal::ONE);
-            self.symbols.insert(name.to_owned(), Symbol::new(base, counter, digits(price), status));
-        }
-        if let Some(symbol) = self.symbols.get_mut(name) {
-            symbol.tick(scene);
-            symbol.status = status;
-            if !symbol.has_book() {
-                symbol.book.bid = Some(Price::Number(Decimal::ZERO));
-                symbol.book.ask = Some(Price::Number(Decimal::ZERO));
-            }
-        }
-        Ok(json!({ "symbol": name, "status": status }))
-    }
-}
-
-/// A symbol's base and counter, both with a true price.
-fn taken_apart(name: &str) -> Option<(&'static str, &'static str)> {
-    truth::codes().find_map(|base| {
-        let rest = name.strip_prefix(base)?;
-        truth::codes().find(|code| *code == rest).map(|counter| (base, counter))
-    })
 }
 
 impl Protocol for Binance {
     fn tick(&mut self, scene: &Scene<'_>) {
-        self.list_recorded(scene);
-        for symbol in self.symbols.values_mut() {
-            if scene.truth.is_turn_of(&symbol.name) || symbol.book.sequence == 0 {
-                symbol.tick(scene);
-            }
-        }
+        self.listings.tick(scene);
     }
 
-    fn book(&self, symbol: &str) -> Option<Book> {
-        let symbol = self.symbols.get(symbol)?;
-        symbol.has_book().then(|| symbol.book.clone())
-    }
-
-    fn quotes(&self, _: &Scene<'_>) -> Vec<(String, String, Book)> {
-        let told = |symbol: &Symbol| (symbol.direction(), symbol.name.clone(), symbol.book.clone());
-        self.symbols.values().filter(|symbol| symbol.has_book()).map(told).collect()
+    fn listings(&self) -> Option<&Listings> {
+        Some(&self.listings)
     }
 
     fn rest(&mut self, path: &str, request: &Request, client: IpAddr, scene: &Scene<'_>) -> Reply {
@@ -228,7 +103,7 @@ impl Protocol for Binance {
 
     fn command(&mut self, name: &str, body: &Value, scene: &Scene<'_>) -> Option<Result<Value, String>> {
         match name {
-            "symbols" => Some(self.set_status(body, scene)),
+            "symbols" => Some(self.listings.command(body, scene)),
             "weight" => Some(match body["used_by_others"].as_u64() {
                 Some(used) => {
                     self.limits.pretend(used);
@@ -328,13 +203,5 @@ mod tests {
         assert!(matches!(recorded(trade).unwrap().told, Some(Told::Last(_))));
         assert!(recorded(br#"{"lastUpdateId":1,"bids":[],"asks":[]}"#).is_none());
         assert!(recorded(b"<html>").is_none());
-    }
-
-    #[test]
-    fn symbols_are_taken_apart_into_assets_with_a_price() {
-        assert_eq!(taken_apart("BTCUSD"), Some(("BTC", "USD")));
-        assert_eq!(taken_apart("USDTUSD"), Some(("USDT", "USD")));
-        assert_eq!(taken_apart("GRAMUSDT"), Some(("GRAM", "USDT")));
-        assert_eq!(taken_apart("FOOUSD"), None);
     }
 }

@@ -10,13 +10,11 @@ use serde::Deserialize;
 use serde_json::{Value, json};
 use tokio::time::Instant;
 
-use rust_decimal::Decimal;
-
 use crate::market::number;
 
-use super::book::{Book, Price};
+use super::book::{Book, Day, Price, literal};
 use super::http::{Answer, Request};
-use super::pairs::{Pair, Pairs, Spelling};
+use super::listing::{Form, Listing, Listings};
 use super::protocol::{Conversation, Frame, Protocol, Reply, Row, Say, Scene, SocketRules};
 use super::quota::Quota;
 
@@ -33,7 +31,7 @@ const TRADING: &[(&str, &str, u32)] = &[
     ("DOGE", "USDT", 6), ("USDC", "USDT", 5), ("BTC", "EUR", 0), ("ETH", "EUR", 1), ("ETH", "BTC", 6),
 ];
 
-const SPELLING: Spelling = Spelling {
+static FORM: Form = Form {
     exchange: "bitfinex",
     code: |asset| match asset {
         "USDT" => "UST",
@@ -44,7 +42,13 @@ const SPELLING: Spelling = Spelling {
         true => format!("t{base}{counter}"),
         false => format!("t{base}:{counter}"),
     },
-    statuses: &["trading", "suspended"],
+    split: |symbol| {
+        let symbol = symbol.strip_prefix('t')?;
+        symbol.split_once(':').or_else(|| symbol.split_at_checked(3))
+    },
+    open: &["trading"],
+    closed: &["suspended"],
+    closed_side: Some(Price::Missing),
 };
 
 /// Requests for tickers that one address may send within a minute, and how long it is blocked afterwards.
@@ -61,13 +65,13 @@ const BEAT_AFTER: Duration = Duration::from_secs(15);
 const NUMBERED: u64 = 65_536;
 
 struct Bitfinex {
-    pairs: Pairs,
+    listings: Listings,
     quota: Quota,
 }
 
 impl Bitfinex {
     fn new() -> Self {
-        Self { pairs: Pairs::new(SPELLING, TRADING), quota: Quota::new(REQUESTS, WINDOW) }
+        Self { listings: Listings::new(&FORM, TRADING), quota: Quota::new(REQUESTS, WINDOW) }
     }
 
     fn tickers(&self, request: &Request, scene: &Scene<'_>) -> Reply {
@@ -75,26 +79,26 @@ impl Bitfinex {
             return error(500, 10020, "symbols: invalid").into();
         };
         // What is not known is left out, and so is what is muted.
-        let told = |pair: &Pair| {
-            let book = pair.shown(scene)?;
-            Some(format!("[{},{}]", Value::from(pair.symbol.as_str()), numbers(&book)))
+        let told = |listing: &Listing| {
+            let book = listing.shown(scene)?;
+            Some(format!("[{},{}]", Value::from(listing.symbol.as_str()), numbers(&book)))
         };
-        let asked: Vec<&Pair> = match symbols {
-            "ALL" => self.pairs.open().collect(),
+        let asked: Vec<&Listing> = match symbols {
+            "ALL" => self.listings.open().collect(),
             symbols => symbols.split(',').filter_map(|symbol| self.open(symbol)).collect(),
         };
         let rows: Vec<String> = asked.into_iter().filter_map(told).collect();
         Answer::json_text(200, format!("[{}]", rows.join(","))).into()
     }
 
-    fn open(&self, symbol: &str) -> Option<&Pair> {
-        self.pairs.open().find(|pair| pair.symbol == symbol)
+    fn open(&self, symbol: &str) -> Option<&Listing> {
+        self.listings.open().find(|listing| listing.symbol == symbol)
     }
 
     fn ticker(&self, symbol: &str, scene: &Scene<'_>) -> Reply {
         match self.open(symbol) {
             None => error(500, 10020, "symbol: invalid").into(),
-            Some(pair) => pair
+            Some(listing) => listing
                 .shown(scene)
                 .map_or(Reply::Later, |book| Answer::json_text(200, format!("[{}]", numbers(&book))).into()),
         }
@@ -104,22 +108,22 @@ impl Bitfinex {
     fn lists(&self, keys: &str) -> Answer {
         let list = |key: &str| match key {
             "pub:list:pair:exchange" => {
-                let name = |pair: &Pair| Value::from(pair.symbol.trim_start_matches('t'));
-                self.pairs.open().map(name).collect()
+                let name = |listing: &Listing| Value::from(listing.symbol.trim_start_matches('t'));
+                self.listings.open().map(name).collect()
             }
             // The smallest and largest order stand fourth and fifth.
             "pub:info:pair" => {
-                let limits = |pair: &Pair| {
+                let limits = |listing: &Listing| {
                     let none = Value::Null;
                     json!([
-                        pair.symbol.trim_start_matches('t'),
+                        listing.symbol.trim_start_matches('t'),
                         [none, none, none, "0.0001", "5000", none, none, none]
                     ])
                 };
-                self.pairs.open().map(limits).collect()
+                self.listings.open().map(limits).collect()
             }
             "pub:list:currency" => {
-                let codes = self.pairs.open().flat_map(|pair| [&pair.codes.0, &pair.codes.1]);
+                let codes = self.listings.open().flat_map(|listing| [&listing.base, &listing.counter]);
                 json!(codes.collect::<BTreeSet<_>>())
             }
             "pub:map:currency:sym" => json!([["UDC", "USDC"], ["UST", "USDt"]]),
@@ -134,40 +138,31 @@ fn error(status: u16, code: u32, message: &str) -> Answer {
     Answer::json(status, &json!(["error", code, message]))
 }
 
-fn literal(price: Option<&Price>) -> String {
-    price.map_or("null".to_owned(), Price::literal)
-}
-
 /// The numbers of a ticker: bid, its size, ask, its size, change of the day, the same as a part, last, volume, high, low.
 fn numbers(book: &Book) -> String {
-    let last = book.last.number().unwrap_or_default();
-    let part = |percent: i64| number::plain(last.checked_mul(Decimal::new(percent, 3)).unwrap_or_default());
+    let day = Day::of(book);
     [
         literal(book.bid.as_ref()),
         number::plain(book.bid_size),
         literal(book.ask.as_ref()),
         number::plain(book.ask_size),
-        part(15),
+        number::plain(day.last - day.open),
         "0.015".to_owned(),
         book.last.literal(),
         "1234.5".to_owned(),
-        part(1010),
-        part(980),
+        number::plain(day.high),
+        number::plain(day.low),
     ]
     .join(",")
 }
 
 impl Protocol for Bitfinex {
     fn tick(&mut self, scene: &Scene<'_>) {
-        self.pairs.tick(scene);
+        self.listings.tick(scene);
     }
 
-    fn book(&self, symbol: &str) -> Option<Book> {
-        self.pairs.book(symbol)
-    }
-
-    fn quotes(&self, _: &Scene<'_>) -> Vec<(String, String, Book)> {
-        self.pairs.quotes()
+    fn listings(&self) -> Option<&Listings> {
+        Some(&self.listings)
     }
 
     fn rest(&mut self, path: &str, request: &Request, client: IpAddr, scene: &Scene<'_>) -> Reply {
@@ -207,7 +202,7 @@ impl Protocol for Bitfinex {
     }
 
     fn command(&mut self, name: &str, body: &Value, scene: &Scene<'_>) -> Option<Result<Value, String>> {
-        (name == "symbols").then(|| self.pairs.command(body, scene))
+        (name == "symbols").then(|| self.listings.command(body, scene))
     }
 }
 
@@ -369,9 +364,9 @@ mod tests {
     fn symbols_have_a_colon_where_a_code_is_long_and_tether_goes_by_its_own_code_here() {
         let bitfinex = Bitfinex::new();
         for symbol in ["tBTCUSD", "tUSTUSD", "tBTCUST", "tDOGE:USD", "tSHIB:USD"] {
-            assert!(bitfinex.pairs.get(symbol).is_some(), "{symbol}");
+            assert!(bitfinex.listings.get(symbol).is_some(), "{symbol}");
         }
-        assert_eq!(bitfinex.pairs.get("tUSTUSD").unwrap().direction(), "USDT-USD");
+        assert_eq!(bitfinex.listings.get("tUSTUSD").unwrap().direction(), "USDT-USD");
     }
 
     #[test]

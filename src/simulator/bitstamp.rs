@@ -12,9 +12,9 @@ use std::time::Duration;
 use rust_decimal::Decimal;
 use serde_json::{Value, json};
 
-use super::book::{Book, Price};
+use super::book::{Book, Price, exact};
 use super::http::{Answer, Request};
-use super::listed::{Listed, Listing, Words, digits, exact, printed};
+use super::listing::{Form, Listing, Listings, digits, split_at_counter};
 use super::protocol::{Conversation, Frame, Protocol, Reply, Row, Say, Scene, SocketRules};
 use super::quota::Quota;
 
@@ -34,8 +34,15 @@ const PAIRS: &[(&str, &str)] = &[
     ("DOT", "EUR"), ("XLM", "USD"), ("XLM", "EUR"), ("EUR", "USD"), ("GBP", "USD"), ("SHIB", "USD"),
 ];
 
-/// Its words for whether a pair trades.
-const STATUSES: [&str; 2] = ["Enabled", "Disabled"];
+static FORM: Form = Form {
+    exchange: "bitstamp",
+    code: |asset| asset,
+    symbol: |base, counter| format!("{base}{counter}").to_ascii_lowercase(),
+    split: split_at_counter,
+    open: &["Enabled"],
+    closed: &["Disabled"],
+    closed_side: None,
+};
 
 /// Requests of one address within ten minutes.
 const REQUESTS_IN_TEN_MINUTES: u32 = 10_000;
@@ -48,33 +55,29 @@ const CHANNEL: &str = "order_book_";
 
 /// Bitstamp.
 struct Bitstamp {
-    listing: Listing,
+    listings: Listings,
     quota: Quota,
 }
 
 impl Bitstamp {
     fn new(scene: &Scene<'_>) -> Self {
-        let words = Words {
-            symbol: |base, counter| format!("{base}{counter}").to_ascii_lowercase(),
-            statuses: &STATUSES,
-        };
         Self {
-            listing: Listing::new(words, PAIRS, scene),
+            listings: Listings::in_seven_digits(&FORM, PAIRS, scene),
             quota: Quota::new(REQUESTS_IN_TEN_MINUTES, Duration::from_secs(600)),
         }
     }
 
     fn tickers(&self, scene: &Scene<'_>) -> Answer {
-        let told = |listed: &Listed| Some(ticker(listed, &listed.shown(scene)?, scene));
-        Answer::json(200, &self.listing.all().filter_map(told).collect::<Vec<_>>())
+        let told = |listing: &Listing| Some(ticker(listing, &listing.shown(scene)?, scene));
+        Answer::json(200, &self.listings.all().filter_map(told).collect::<Vec<_>>())
     }
 
     /// Answers what is about one pair.
     fn one(&self, path: &str, scene: &Scene<'_>) -> Reply {
         let (what, symbol) = path.split_once('/').unwrap_or((path, ""));
-        let Some(listed) = self.listing.get(symbol) else { return not_found().into() };
-        let tell = |told: fn(&Listed, &Book, &Scene<'_>) -> Value| match listed.shown(scene) {
-            Some(book) => Answer::json(200, &told(listed, &book, scene)).into(),
+        let Some(listing) = self.listings.get(symbol) else { return not_found().into() };
+        let tell = |told: fn(&Listing, &Book, &Scene<'_>) -> Value| match listing.shown(scene) {
+            Some(book) => Answer::json(200, &told(listing, &book, scene)).into(),
             None => Reply::Later,
         };
         match what {
@@ -87,15 +90,11 @@ impl Bitstamp {
 
 impl Protocol for Bitstamp {
     fn tick(&mut self, scene: &Scene<'_>) {
-        self.listing.tick(scene);
+        self.listings.tick(scene);
     }
 
-    fn book(&self, symbol: &str) -> Option<Book> {
-        self.listing.get(symbol).map(|listed| listed.book.clone())
-    }
-
-    fn quotes(&self, _: &Scene<'_>) -> Vec<(String, String, Book)> {
-        self.listing.quotes()
+    fn listings(&self) -> Option<&Listings> {
+        Some(&self.listings)
     }
 
     fn rest(&mut self, path: &str, _: &Request, client: IpAddr, scene: &Scene<'_>) -> Reply {
@@ -105,13 +104,14 @@ impl Protocol for Bitstamp {
         match path.strip_prefix("/api/v2/").unwrap_or_default() {
             "ticker" => self.tickers(scene).into(),
             "trading-pairs-info" => {
-                Answer::json(200, &self.listing.all().map(|it| pair(it, "url_symbol")).collect::<Vec<_>>())
+                Answer::json(200, &self.listings.all().map(|it| pair(it, "url_symbol")).collect::<Vec<_>>())
                     .into()
             }
-            "markets" => {
-                Answer::json(200, &self.listing.all().map(|it| pair(it, "market_symbol")).collect::<Vec<_>>())
-                    .into()
-            }
+            "markets" => Answer::json(
+                200,
+                &self.listings.all().map(|it| pair(it, "market_symbol")).collect::<Vec<_>>(),
+            )
+            .into(),
             path => self.one(path, scene),
         }
     }
@@ -136,7 +136,7 @@ impl Protocol for Bitstamp {
     }
 
     fn command(&mut self, name: &str, body: &Value, scene: &Scene<'_>) -> Option<Result<Value, String>> {
-        (name == "symbols").then(|| self.listing.set_status(body, scene))
+        (name == "symbols").then(|| self.listings.command(body, scene))
     }
 }
 
@@ -149,24 +149,24 @@ fn not_found() -> Answer {
 }
 
 /// A row of either list of pairs; `field` is what it calls the symbol.
-fn pair(listed: &Listed, field: &str) -> Value {
+fn pair(listing: &Listing, field: &str) -> Value {
     let mut row = json!({
-        "name": format!("{}/{}", listed.base, listed.counter), "base_decimals": 8, "counter_decimals": listed.scale,
-        "minimum_order": format!("10.0 {}", listed.counter), "minimum_order_value": "10", "market_type": "SPOT",
-        "trading": listed.status,
-        "instant_order_counter_decimals": 2, "instant_and_market_orders": listed.status,
-        "description": format!("{} / {}", listed.base, listed.counter),
-        "base_currency": listed.base, "counter_currency": listed.counter,
+        "name": format!("{}/{}", listing.base, listing.counter), "base_decimals": 8, "counter_decimals": listing.scale,
+        "minimum_order": format!("10.0 {}", listing.counter), "minimum_order_value": "10", "market_type": "SPOT",
+        "trading": listing.status,
+        "instant_order_counter_decimals": 2, "instant_and_market_orders": listing.status,
+        "description": format!("{} / {}", listing.base, listing.counter),
+        "base_currency": listing.base, "counter_currency": listing.counter,
     });
-    row[field] = listed.symbol.as_str().into();
+    row[field] = listing.symbol.as_str().into();
     row
 }
 
-fn ticker(listed: &Listed, book: &Book, scene: &Scene<'_>) -> Value {
-    let price = |price: Option<&Price>| printed(price, listed.scale);
+fn ticker(listing: &Listing, book: &Book, scene: &Scene<'_>) -> Value {
+    let price = |price| listing.told(price);
     let last = price(Some(&book.last));
     json!({
-        "pair": format!("{}/{}", listed.base, listed.counter), "last": last, "bid": price(book.bid.as_ref()),
+        "pair": format!("{}/{}", listing.base, listing.counter), "last": last, "bid": price(book.bid.as_ref()),
         "ask": price(book.ask.as_ref()), "high": last, "low": last, "open": last, "open_24": last, "vwap": last,
         "percent_change_24": "0.00", "side": "0", "volume": "1234.50000000",
         "timestamp": scene.wall.timestamp().to_string(),

@@ -4,6 +4,7 @@
 
 use rust_decimal::Decimal;
 use rust_decimal::prelude::RoundingStrategy;
+use serde_json::Value;
 
 use crate::market::number;
 
@@ -128,6 +129,56 @@ impl Book {
             _ => self.last.number().is_some_and(|last| last > Decimal::ZERO),
         }
     }
+}
+
+/// What the day before this moment is told to have been: one without events, from which the price rose a little.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Day {
+    /// The price a day ago.
+    pub open: Decimal,
+    /// The highest price.
+    pub high: Decimal,
+    /// The lowest price.
+    pub low: Decimal,
+    /// The price now.
+    pub last: Decimal,
+    /// Traded units of the base.
+    pub volume: Decimal,
+    /// Traded units of the counter.
+    pub turnover: Decimal,
+}
+
+impl Day {
+    /// The day that ends with this book.
+    pub(super) fn of(book: &Book) -> Self {
+        let last = book.last.number().unwrap_or_default();
+        let part = |thousandths: i64| last.checked_mul(Decimal::new(thousandths, 3)).unwrap_or_default();
+        let volume = Decimal::from(12_345);
+        let turnover = volume.checked_mul(last).unwrap_or_default();
+        Self { open: part(985), high: part(1010), low: part(980), last, volume, turnover }
+    }
+}
+
+/// A price as a JSON text with `scale` digits behind the point; `null` where there is none.
+pub(super) fn fixed(price: Option<&Price>, scale: u32) -> Value {
+    match price {
+        None | Some(Price::Missing) => Value::Null,
+        Some(price) => price.fixed(scale).into(),
+    }
+}
+
+/// A price as a JSON text with the digits that it has; `null` where there is none.
+pub(super) fn exact(price: Option<&Price>) -> Value {
+    match price {
+        None | Some(Price::Missing) => Value::Null,
+        Some(Price::Number(value)) => number::plain(*value).into(),
+        Some(Price::Text(text)) => text.as_str().into(),
+    }
+}
+
+/// A price as a literal of JSON; `null` where there is none.
+pub(super) fn literal(price: Option<&Price>) -> String {
+    price.map_or("null".to_owned(), Price::literal)
 }
 
 /// One over `value`, with as many digits as prices are told with here.

@@ -16,9 +16,9 @@ use tokio::time::Instant;
 
 use crate::market::number;
 
-use super::book::{Book, Price};
+use super::book::{Book, Day, Price};
 use super::http::{Answer, Request};
-use super::listings::{Day, Form, Listing, Listings, Pair};
+use super::listing::{Form, Listing, Listings, split_at_counter};
 use super::protocol::{Conversation, Frame, Protocol, Reply, Row, Say, Scene, SocketRules};
 use super::quota::Quota;
 use super::replay::{Recorded, Told};
@@ -28,13 +28,16 @@ pub(super) const ROW: Row = Row { name: "bybit", has_socket: true, make: |_| Box
 
 static FORM: Form = Form {
     exchange: "bybit",
-    separator: "",
-    open: "Trading",
+    code: |asset| asset,
+    symbol: |base, counter| format!("{base}{counter}"),
+    split: split_at_counter,
+    open: &["Trading"],
     closed: &["PreLaunch", "Delivering", "Closed"],
+    closed_side: Some(Price::Missing),
 };
 
 #[rustfmt::skip]
-const PAIRS: &[Pair] = &[
+const PAIRS: &[(&str, &str, u32)] = &[
     ("BTC", "USDT", 1), ("ETH", "USDT", 2), ("SOL", "USDT", 2), ("XRP", "USDT", 4), ("LTC", "USDT", 2),
     ("DOGE", "USDT", 5), ("TRX", "USDT", 5), ("GRAM", "USDT", 3), ("BNB", "USDT", 1), ("BCH", "USDT", 1),
     ("LINK", "USDT", 3), ("DOT", "USDT", 3), ("SHIB", "USDT", 8), ("USDC", "USDT", 4),
@@ -82,7 +85,7 @@ impl Bybit {
             return refused(200, 10001, "params error: Category is invalid", scene).into();
         }
         let asked = request.parameter("symbol").filter(|symbol| !symbol.is_empty());
-        let is_asked = |listing: &&Listing| asked.is_none_or(|symbol| listing.name == symbol);
+        let is_asked = |listing: &&Listing| asked.is_none_or(|symbol| listing.symbol == symbol);
         let listings: Vec<&Listing> = match category {
             "spot" => self.listings.all().filter(is_asked).collect(),
             _ => Vec::new(),
@@ -103,7 +106,7 @@ impl Bybit {
         let Some(listing) = self.listings.get(symbol) else {
             return refused(200, 10001, "Not supported symbols", scene).into();
         };
-        match scene.shown(&[symbol, &listing.direction()], listing.book.clone()) {
+        match listing.shown(scene) {
             Some(book) => {
                 let mut told = best(listing, &book);
                 told["ts"] = scene.unix_ms().into();
@@ -119,16 +122,8 @@ impl Protocol for Bybit {
         self.listings.tick(scene);
     }
 
-    fn book(&self, symbol: &str) -> Option<Book> {
-        self.listings.book(symbol)
-    }
-
-    fn listing(&self, symbol: &str) -> Option<Listing> {
-        self.listings.get(symbol).cloned()
-    }
-
-    fn quotes(&self, _: &Scene<'_>) -> Vec<(String, String, Book)> {
-        self.listings.quotes()
+    fn listings(&self) -> Option<&Listings> {
+        Some(&self.listings)
     }
 
     fn rest(&mut self, path: &str, request: &Request, client: IpAddr, scene: &Scene<'_>) -> Reply {
@@ -144,7 +139,7 @@ impl Protocol for Bybit {
                 good(told, scene).into()
             }
             "/v5/market/tickers" => self.list(request, scene, |listing| {
-                let book = scene.shown(&[&listing.name, &listing.direction()], listing.book.clone())?;
+                let book = listing.shown(scene)?;
                 Some(ticker(listing, &book))
             }),
             "/v5/market/instruments-info" => self.list(request, scene, |listing| Some(listed(listing))),
@@ -181,7 +176,7 @@ impl Protocol for Bybit {
     }
 
     fn command(&mut self, name: &str, body: &Value, scene: &Scene<'_>) -> Option<Result<Value, String>> {
-        (name == "symbols").then(|| self.listings.set_status(body, scene))
+        (name == "symbols").then(|| self.listings.command(body, scene))
     }
 
     fn recognise(&self, frame: &[u8]) -> Option<Recorded> {
@@ -212,7 +207,7 @@ fn size(price: Option<&Price>, size: Decimal) -> String {
 fn ticker(listing: &Listing, book: &Book) -> Value {
     let day = Day::of(book);
     json!({
-        "symbol": listing.name,
+        "symbol": listing.symbol,
         "bid1Price": listing.printed(book.bid.as_ref()),
         "bid1Size": size(book.bid.as_ref(), book.bid_size),
         "ask1Price": listing.printed(book.ask.as_ref()),
@@ -229,9 +224,9 @@ fn ticker(listing: &Listing, book: &Book) -> Value {
 }
 
 fn listed(listing: &Listing) -> Value {
-    let step = listing.fixed(Decimal::new(1, listing.scale));
+    let step = listing.step();
     json!({
-        "symbol": listing.name,
+        "symbol": listing.symbol,
         "baseCoin": listing.base,
         "quoteCoin": listing.counter,
         "innovation": "0",
@@ -256,7 +251,7 @@ fn side(listing: &Listing, price: Option<&Price>, size: Decimal) -> Value {
 
 fn best(listing: &Listing, book: &Book) -> Value {
     json!({
-        "s": listing.name,
+        "s": listing.symbol,
         "b": side(listing, book.bid.as_ref(), book.bid_size),
         "a": side(listing, book.ask.as_ref(), book.ask_size),
         "u": book.sequence,
@@ -310,10 +305,10 @@ impl Talk {
             added.push((topic, listing));
         }
         for (topic, listing) in added {
-            let book = scene.shown(&[&listing.name, &listing.direction()], listing.book.clone());
+            let book = listing.shown(scene);
             said.extend(book.map(|book| Say::Data(push(topic, &listing, &book, scene))));
             self.topics.insert(topic.clone());
-            self.listings.insert(listing.name.clone(), (listing, scene.now));
+            self.listings.insert(listing.symbol.clone(), (listing, scene.now));
         }
         self.find_symbols();
         said

@@ -14,9 +14,9 @@ use rust_decimal::Decimal;
 use serde_json::{Value, json};
 use tokio::time::Instant;
 
-use super::book::{Book, Price};
+use super::book::{Book, Price, exact};
 use super::http::{Answer, Request};
-use super::listed::{Listed, Listing, Words, exact, printed};
+use super::listing::{Form, Listing, Listings};
 use super::protocol::{Conversation, Frame, Protocol, Reply, Row, Say, Scene, SocketRules};
 use super::quota::Quota;
 
@@ -35,8 +35,15 @@ const PRODUCTS: &[(&str, &str)] = &[
     ("DOT", "EUR"), ("XLM", "USD"), ("XLM", "EUR"), ("BNB", "USD"), ("SHIB", "USD"), ("SHIB", "EUR"),
 ];
 
-/// Its words for a product's status.
-const STATUSES: [&str; 4] = ["online", "offline", "internal", "delisted"];
+static FORM: Form = Form {
+    exchange: "coinbase",
+    code: |asset| asset,
+    symbol: |base, counter| format!("{base}-{counter}"),
+    split: |symbol| symbol.split_once('-'),
+    open: &["online"],
+    closed: &["offline", "internal", "delisted"],
+    closed_side: None,
+};
 
 /// Requests of one address within a second: ten, and a burst above them.
 const REQUESTS_A_SECOND: u32 = 15;
@@ -49,15 +56,14 @@ const HEARTBEAT_EVERY: Duration = Duration::from_secs(1);
 
 /// Coinbase Exchange.
 struct Coinbase {
-    listing: Listing,
+    listings: Listings,
     quota: Quota,
 }
 
 impl Coinbase {
     fn new(scene: &Scene<'_>) -> Self {
-        let words = Words { symbol: |base, counter| format!("{base}-{counter}"), statuses: &STATUSES };
         Self {
-            listing: Listing::new(words, PRODUCTS, scene),
+            listings: Listings::in_seven_digits(&FORM, PRODUCTS, scene),
             quota: Quota::new(REQUESTS_A_SECOND, Duration::from_secs(1)),
         }
     }
@@ -65,11 +71,11 @@ impl Coinbase {
     /// Answers `/products/<id>` and `/products/<id>/ticker`.
     fn product(&self, path: &str, scene: &Scene<'_>) -> Reply {
         let (id, rest) = path.split_once('/').unwrap_or((path, ""));
-        let Some(listed) = self.listing.get(id) else { return failed(404, "NotFound").into() };
+        let Some(listing) = self.listings.get(id) else { return failed(404, "NotFound").into() };
         match rest {
-            "" => Answer::json(200, &product(listed)).into(),
-            "ticker" => match listed.shown(scene) {
-                Some(book) => Answer::json(200, &rest_ticker(listed, &book)).into(),
+            "" => Answer::json(200, &product(listing)).into(),
+            "ticker" => match listing.shown(scene) {
+                Some(book) => Answer::json(200, &rest_ticker(listing, &book)).into(),
                 None => Reply::Later,
             },
             _ => failed(404, "NotFound").into(),
@@ -79,15 +85,11 @@ impl Coinbase {
 
 impl Protocol for Coinbase {
     fn tick(&mut self, scene: &Scene<'_>) {
-        self.listing.tick(scene);
+        self.listings.tick(scene);
     }
 
-    fn book(&self, symbol: &str) -> Option<Book> {
-        self.listing.get(symbol).map(|listed| listed.book.clone())
-    }
-
-    fn quotes(&self, _: &Scene<'_>) -> Vec<(String, String, Book)> {
-        self.listing.quotes()
+    fn listings(&self) -> Option<&Listings> {
+        Some(&self.listings)
     }
 
     fn rest(&mut self, path: &str, _: &Request, client: IpAddr, scene: &Scene<'_>) -> Reply {
@@ -100,8 +102,8 @@ impl Protocol for Coinbase {
                 let iso = scene.wall.to_rfc3339_opts(SecondsFormat::Millis, true);
                 Answer::json_text(200, format!("{{\"iso\":\"{iso}\",\"epoch\":{epoch}}}")).into()
             }
-            "/products" => Answer::json(200, &self.listing.all().map(product).collect::<Vec<_>>()).into(),
-            "/currencies" => Answer::json(200, &currencies(&self.listing)).into(),
+            "/products" => Answer::json(200, &self.listings.all().map(product).collect::<Vec<_>>()).into(),
+            "/currencies" => Answer::json(200, &currencies(&self.listings)).into(),
             _ => match path.strip_prefix("/products/") {
                 Some(path) => self.product(path, scene),
                 None => failed(404, "NotFound").into(),
@@ -130,7 +132,7 @@ impl Protocol for Coinbase {
     }
 
     fn command(&mut self, name: &str, body: &Value, scene: &Scene<'_>) -> Option<Result<Value, String>> {
-        (name == "symbols").then(|| self.listing.set_status(body, scene))
+        (name == "symbols").then(|| self.listings.command(body, scene))
     }
 }
 
@@ -146,22 +148,21 @@ fn size(size: Decimal) -> String {
     Price::Number(size).fixed(8)
 }
 
-fn product(listed: &Listed) -> Value {
-    let step = Price::Number(Decimal::new(1, listed.scale)).fixed(listed.scale);
+fn product(listing: &Listing) -> Value {
     json!({
-        "id": listed.symbol, "base_currency": listed.base, "quote_currency": listed.counter,
-        "quote_increment": step, "base_increment": "0.00000001",
-        "display_name": format!("{}/{}", listed.base, listed.counter), "min_market_funds": "1",
+        "id": listing.symbol, "base_currency": listing.base, "quote_currency": listing.counter,
+        "quote_increment": listing.step(), "base_increment": "0.00000001",
+        "display_name": format!("{}/{}", listing.base, listing.counter), "min_market_funds": "1",
         "margin_enabled": false, "post_only": false, "limit_only": false, "cancel_only": false,
-        "status": listed.status, "status_message": "", "trading_disabled": listed.status != STATUSES[0],
+        "status": listing.status, "status_message": "", "trading_disabled": !listing.is_open,
         "fx_stablecoin": false, "max_slippage_percentage": "0.02000000", "auction_mode": false,
         "high_bid_limit_percentage": "",
     })
 }
 
-fn currencies(listing: &Listing) -> Vec<Value> {
+fn currencies(listings: &Listings) -> Vec<Value> {
     let codes: BTreeSet<&str> =
-        listing.all().flat_map(|listed| [listed.base.as_str(), listed.counter.as_str()]).collect();
+        listings.all().flat_map(|listing| [listing.base.as_str(), listing.counter.as_str()]).collect();
     let currency = |code: &str| {
         let kind = if matches!(code, "USD" | "EUR" | "GBP") { "fiat" } else { "crypto" };
         json!({
@@ -172,11 +173,11 @@ fn currencies(listing: &Listing) -> Vec<Value> {
     codes.into_iter().map(currency).collect()
 }
 
-fn rest_ticker(listed: &Listed, book: &Book) -> Value {
+fn rest_ticker(listing: &Listing, book: &Book) -> Value {
     json!({
-        "trade_id": book.sequence, "price": printed(Some(&book.last), listed.scale), "size": "0.05000000",
-        "time": time(listed.changed_at), "bid": printed(book.bid.as_ref(), listed.scale),
-        "ask": printed(book.ask.as_ref(), listed.scale), "volume": "1234.50000000", "rfq_volume": "1.500000",
+        "trade_id": book.sequence, "price": listing.told(Some(&book.last)), "size": "0.05000000",
+        "time": time(listing.changed_at), "bid": listing.told(book.bid.as_ref()),
+        "ask": listing.told(book.ask.as_ref()), "volume": "1234.50000000", "rfq_volume": "1.500000",
     })
 }
 

@@ -13,9 +13,9 @@ use serde_json::{Value, json};
 
 use crate::market::number;
 
-use super::book::{Book, Price};
+use super::book::{Book, Day, Price};
 use super::http::{Answer, Request};
-use super::pairs::{Pair, Pairs, Spelling};
+use super::listing::{Form, Listing, Listings};
 use super::protocol::{Conversation, Frame, Protocol, Reply, Row, Say, Scene, SocketRules};
 use super::quota::Quota;
 use super::replay::{Recorded, Told};
@@ -32,11 +32,14 @@ const TRADING: &[(&str, &str, u32)] = &[
     ("USDC", "USDT", 4), ("BTC", "USDC", 1), ("ETH", "USDC", 2), ("ETH", "BTC", 5), ("XRP", "BTC", 8),
 ];
 
-const SPELLING: Spelling = Spelling {
+static FORM: Form = Form {
     exchange: "gate",
     code: |asset| if asset == "TON" { "GRAM" } else { asset },
     symbol: |base, counter| format!("{base}_{counter}"),
-    statuses: &["tradable", "untradable", "buyable", "sellable"],
+    split: |symbol| symbol.split_once('_'),
+    open: &["tradable"],
+    closed: &["untradable", "buyable", "sellable"],
+    closed_side: Some(Price::Missing),
 };
 
 /// Requests that one address may send to one path, and in which time.
@@ -54,13 +57,13 @@ const INVALID_BODY: u8 = 1;
 const INVALID_ARGUMENT: u8 = 2;
 
 struct Gate {
-    pairs: Pairs,
+    listings: Listings,
     quota: Quota,
 }
 
 impl Gate {
     fn new() -> Self {
-        Self { pairs: Pairs::new(SPELLING, TRADING), quota: Quota::new(REQUESTS, WINDOW) }
+        Self { listings: Listings::new(&FORM, TRADING), quota: Quota::new(REQUESTS, WINDOW) }
     }
 
     fn answer(&self, path: &str, request: &Request, scene: &Scene<'_>) -> Reply {
@@ -72,16 +75,19 @@ impl Gate {
         match path.strip_prefix("/api/v4/spot").unwrap_or_default() {
             "/time" => Answer::json(200, &json!({ "server_time": scene.unix_ms() })).into(),
             "/tickers" => self.tickers(asked, scene),
-            "/currency_pairs" => Answer::json(200, &self.pairs.all().map(listed).collect::<Vec<_>>()).into(),
-            "/order_book" => match asked.and_then(|symbol| self.pairs.get(symbol)) {
-                Some(pair) => pair
-                    .shown(scene)
-                    .map_or(Reply::Later, |book| Answer::json(200, &order_book(pair, &book, scene)).into()),
+            "/currency_pairs" => {
+                Answer::json(200, &self.listings.all().map(listed).collect::<Vec<_>>()).into()
+            }
+            "/order_book" => match asked.and_then(|symbol| self.listings.get(symbol)) {
+                Some(listing) => listing.shown(scene).map_or(Reply::Later, |book| {
+                    Answer::json(200, &order_book(listing, &book, scene)).into()
+                }),
                 None => unknown_pair(asked.unwrap_or_default()).into(),
             },
             below => {
-                match below.strip_prefix("/currency_pairs/").map(|symbol| (symbol, self.pairs.get(symbol))) {
-                    Some((_, Some(pair))) => Answer::json(200, &listed(pair)).into(),
+                match below.strip_prefix("/currency_pairs/").map(|symbol| (symbol, self.listings.get(symbol)))
+                {
+                    Some((_, Some(listing))) => Answer::json(200, &listed(listing)).into(),
                     Some((symbol, None)) => unknown_pair(symbol).into(),
                     None => error(404, "NOT_FOUND", "Not Found").into(),
                 }
@@ -91,12 +97,14 @@ impl Gate {
 
     /// One ticker in a list of its own, or all of them. One that is muted is answered later, or left out.
     fn tickers(&self, asked: Option<&str>, scene: &Scene<'_>) -> Reply {
-        let tell = |pair: &Pair| pair.shown(scene).map(|book| ticker(&pair.symbol, pair.scale, &book));
+        let tell = |listing: &Listing| {
+            listing.shown(scene).map(|book| ticker(&listing.symbol, listing.scale, &book))
+        };
         match asked {
-            None => Answer::json(200, &self.pairs.open().filter_map(tell).collect::<Vec<_>>()).into(),
-            Some(symbol) => match self.pairs.get(symbol) {
+            None => Answer::json(200, &self.listings.open().filter_map(tell).collect::<Vec<_>>()).into(),
+            Some(symbol) => match self.listings.get(symbol) {
                 None => unknown_pair(symbol).into(),
-                Some(pair) => tell(pair).map_or(Reply::Later, |told| Answer::json(200, &[told]).into()),
+                Some(listing) => tell(listing).map_or(Reply::Later, |told| Answer::json(200, &[told]).into()),
             },
         }
     }
@@ -111,12 +119,12 @@ fn unknown_pair(symbol: &str) -> Answer {
     error(400, "INVALID_CURRENCY_PAIR", &format!("Invalid currency pair {symbol}"))
 }
 
-fn listed(pair: &Pair) -> Value {
-    let (base, counter) = &pair.codes;
+fn listed(listing: &Listing) -> Value {
+    let (base, counter) = (&listing.base, &listing.counter);
     json!({
-        "id": pair.symbol, "base": base, "base_name": base, "quote": counter, "quote_name": counter, "fee": "0.2",
-        "min_base_amount": "0.00001", "min_quote_amount": "3", "amount_precision": 5, "precision": pair.scale,
-        "trade_status": pair.status, "sell_start": 0, "buy_start": 0, "type": "normal",
+        "id": listing.symbol, "base": base, "base_name": base, "quote": counter, "quote_name": counter, "fee": "0.2",
+        "min_base_amount": "0.00001", "min_quote_amount": "3", "amount_precision": 5, "precision": listing.scale,
+        "trade_status": listing.status, "sell_start": 0, "buy_start": 0, "type": "normal",
     })
 }
 
@@ -130,10 +138,7 @@ fn size(size: Decimal) -> String {
 
 /// A ticker, as REST and the socket tell it. A side that a fault took away is an empty text.
 fn ticker(symbol: &str, scale: u32, book: &Book) -> Value {
-    let last = book.last.number().unwrap_or_default();
-    let part = |percent: i64| {
-        Price::Number(last.checked_mul(Decimal::new(percent, 3)).unwrap_or_default()).fixed(scale)
-    };
+    let day = Day::of(book);
     json!({
         "currency_pair": symbol,
         "last": printed(Some(&book.last), scale),
@@ -143,14 +148,14 @@ fn ticker(symbol: &str, scale: u32, book: &Book) -> Value {
         "highest_size": size(book.bid_size),
         "change_percentage": "1.52",
         "base_volume": "12345",
-        "quote_volume": size(last.checked_mul(Decimal::from(12_345)).unwrap_or_default()),
-        "high_24h": part(1010),
-        "low_24h": part(980),
+        "quote_volume": size(day.turnover),
+        "high_24h": Price::Number(day.high).fixed(scale),
+        "low_24h": Price::Number(day.low).fixed(scale),
     })
 }
 
-fn order_book(pair: &Pair, book: &Book, scene: &Scene<'_>) -> Value {
-    let level = |price: Option<&Price>, amount| json!([[printed(price, pair.scale), size(amount)]]);
+fn order_book(listing: &Listing, book: &Book, scene: &Scene<'_>) -> Value {
+    let level = |price: Option<&Price>, amount| json!([[printed(price, listing.scale), size(amount)]]);
     json!({
         "current": scene.unix_ms(),
         "update": scene.unix_ms(),
@@ -161,15 +166,11 @@ fn order_book(pair: &Pair, book: &Book, scene: &Scene<'_>) -> Value {
 
 impl Protocol for Gate {
     fn tick(&mut self, scene: &Scene<'_>) {
-        self.pairs.tick(scene);
+        self.listings.tick(scene);
     }
 
-    fn book(&self, symbol: &str) -> Option<Book> {
-        self.pairs.book(symbol)
-    }
-
-    fn quotes(&self, _: &Scene<'_>) -> Vec<(String, String, Book)> {
-        self.pairs.quotes()
+    fn listings(&self) -> Option<&Listings> {
+        Some(&self.listings)
     }
 
     fn rest(&mut self, path: &str, request: &Request, client: IpAddr, scene: &Scene<'_>) -> Reply {
@@ -210,7 +211,7 @@ impl Protocol for Gate {
     }
 
     fn command(&mut self, name: &str, body: &Value, scene: &Scene<'_>) -> Option<Result<Value, String>> {
-        (name == "symbols").then(|| self.pairs.command(body, scene))
+        (name == "symbols").then(|| self.listings.command(body, scene))
     }
 
     fn recognise(&self, frame: &[u8]) -> Option<Recorded> {

@@ -12,15 +12,14 @@ use std::time::Duration;
 use bytes::Bytes;
 use flate2::Compression;
 use flate2::write::GzEncoder;
-use rust_decimal::Decimal;
 use serde_json::{Value, json};
 use tokio::time::Instant;
 
 use crate::market::number;
 
-use super::book::{Book, Price};
+use super::book::{Book, Day, Price, literal};
 use super::http::{Answer, Request};
-use super::pairs::{Pair, Pairs, Spelling};
+use super::listing::{Form, Listing, Listings, split_at_counter};
 use super::protocol::{Conversation, Frame, Protocol, Reply, Row, Say, Scene, SocketRules};
 use super::quota::Quota;
 
@@ -36,11 +35,14 @@ const TRADING: &[(&str, &str, u32)] = &[
     ("ETH", "USDC", 2), ("ETH", "BTC", 6),
 ];
 
-const SPELLING: Spelling = Spelling {
+static FORM: Form = Form {
     exchange: "htx",
     code: |asset| if asset == "TON" { "GRAM" } else { asset },
     symbol: |base, counter| format!("{base}{counter}").to_ascii_lowercase(),
-    statuses: &["online", "offline", "suspend", "pre-online"],
+    split: split_at_counter,
+    open: &["online"],
+    closed: &["offline", "suspend", "pre-online"],
+    closed_side: Some(Price::Missing),
 };
 
 /// Requests that one address may send within a second.
@@ -52,21 +54,21 @@ const PING_EVERY: Duration = Duration::from_secs(5);
 const MAX_UNANSWERED: usize = 2;
 
 struct Htx {
-    pairs: Pairs,
+    listings: Listings,
     quota: Quota,
 }
 
 impl Htx {
     fn new() -> Self {
-        Self { pairs: Pairs::new(SPELLING, TRADING), quota: Quota::new(REQUESTS, WINDOW) }
+        Self { listings: Listings::new(&FORM, TRADING), quota: Quota::new(REQUESTS, WINDOW) }
     }
 
     fn merged(&self, request: &Request, scene: &Scene<'_>) -> Reply {
         let symbol = request.parameter("symbol").unwrap_or_default();
-        let Some(pair) = self.pairs.get(symbol) else {
+        let Some(listing) = self.listings.get(symbol) else {
             return refused("invalid-parameter", "invalid symbol").into();
         };
-        let Some(book) = pair.shown(scene) else { return Reply::Later };
+        let Some(book) = listing.shown(scene) else { return Reply::Later };
         let (bid, ask) = (literal(book.bid.as_ref()), literal(book.ask.as_ref()));
         let (bid_size, ask_size) = (number::plain(book.bid_size), number::plain(book.ask_size));
         let text = format!(
@@ -79,11 +81,11 @@ impl Htx {
     }
 
     fn tickers(&self, scene: &Scene<'_>) -> Reply {
-        let told = |pair: &Pair| {
-            let book = pair.shown(scene)?;
+        let told = |listing: &Listing| {
+            let book = listing.shown(scene)?;
             Some(format!(
                 r#"{{"symbol":"{}",{},"bid":{},"bidSize":{},"ask":{},"askSize":{}}}"#,
-                pair.symbol,
+                listing.symbol,
                 day(&book),
                 literal(book.bid.as_ref()),
                 number::plain(book.bid_size),
@@ -91,35 +93,30 @@ impl Htx {
                 number::plain(book.ask_size),
             ))
         };
-        let rows: Vec<String> = self.pairs.open().filter_map(told).collect();
+        let rows: Vec<String> = self.listings.open().filter_map(told).collect();
         let text = format!(r#"{{"status":"ok","ts":{},"data":[{}]}}"#, scene.unix_ms(), rows.join(","));
         Answer::json_text(200, text).into()
     }
 }
 
-fn literal(price: Option<&Price>) -> String {
-    price.map_or("null".to_owned(), Price::literal)
-}
-
 /// The members that tell of the day, of which `close` is the last price.
 fn day(book: &Book) -> String {
-    let last = book.last.number().unwrap_or_default();
-    let part = |percent: i64| number::plain(last.checked_mul(Decimal::new(percent, 3)).unwrap_or_default());
+    let day = Day::of(book);
     format!(
-        r#""open":{},"high":{},"low":{},"close":{},"amount":1234.5,"vol":{},"count":4321"#,
-        part(985),
-        part(1010),
-        part(980),
+        r#""open":{},"high":{},"low":{},"close":{},"amount":12345,"vol":{},"count":4321"#,
+        number::plain(day.open),
+        number::plain(day.high),
+        number::plain(day.low),
         book.last.literal(),
-        part(1_234_500),
+        number::plain(day.turnover),
     )
 }
 
-fn listed(pair: &Pair) -> Value {
+fn listed(listing: &Listing) -> Value {
     let code = |code: &str| code.to_ascii_lowercase();
     json!({
-        "base-currency": code(&pair.codes.0), "quote-currency": code(&pair.codes.1), "price-precision": pair.scale,
-        "amount-precision": 6, "symbol-partition": "main", "symbol": pair.symbol, "state": pair.status,
+        "base-currency": code(&listing.base), "quote-currency": code(&listing.counter), "price-precision": listing.scale,
+        "amount-precision": 6, "symbol-partition": "main", "symbol": listing.symbol, "state": listing.status,
         "value-precision": 8, "min-order-amt": 0.0001, "max-order-amt": 1000, "min-order-value": 10,
         "api-trading": "enabled",
     })
@@ -132,15 +129,11 @@ fn refused(code: &str, message: &str) -> Answer {
 
 impl Protocol for Htx {
     fn tick(&mut self, scene: &Scene<'_>) {
-        self.pairs.tick(scene);
+        self.listings.tick(scene);
     }
 
-    fn book(&self, symbol: &str) -> Option<Book> {
-        self.pairs.book(symbol)
-    }
-
-    fn quotes(&self, _: &Scene<'_>) -> Vec<(String, String, Book)> {
-        self.pairs.quotes()
+    fn listings(&self) -> Option<&Listings> {
+        Some(&self.listings)
     }
 
     fn rest(&mut self, path: &str, request: &Request, client: IpAddr, scene: &Scene<'_>) -> Reply {
@@ -151,7 +144,7 @@ impl Protocol for Htx {
             "/market/tickers" => self.tickers(scene),
             "/market/detail/merged" => self.merged(request, scene),
             "/v1/common/symbols" => {
-                let data: Vec<Value> = self.pairs.all().map(listed).collect();
+                let data: Vec<Value> = self.listings.all().map(listed).collect();
                 Answer::json(200, &json!({ "status": "ok", "data": data })).into()
             }
             "/v1/common/timestamp" => {
@@ -186,7 +179,7 @@ impl Protocol for Htx {
     }
 
     fn command(&mut self, name: &str, body: &Value, scene: &Scene<'_>) -> Option<Result<Value, String>> {
-        (name == "symbols").then(|| self.pairs.command(body, scene))
+        (name == "symbols").then(|| self.listings.command(body, scene))
     }
 }
 

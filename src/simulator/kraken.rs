@@ -14,9 +14,9 @@ use rust_decimal::Decimal;
 use serde_json::{Map, Value, json};
 use tokio::time::Instant;
 
-use super::book::{Book, Price};
+use super::book::{Book, Price, literal};
 use super::http::{Answer, Request};
-use super::listed::{Listed, Listing, Words, printed};
+use super::listing::{Form, Listing, Listings};
 use super::protocol::{Conversation, Frame, Protocol, Reply, Row, Say, Scene, SocketRules};
 use super::quota::Quota;
 
@@ -37,8 +37,15 @@ const PAIRS: &[(&str, &str)] = &[
     ("SHIB", "USD"),
 ];
 
-/// Its words for a pair's status.
-const STATUSES: [&str; 5] = ["online", "cancel_only", "post_only", "limit_only", "reduce_only"];
+static FORM: Form = Form {
+    exchange: "kraken",
+    code: |asset| asset,
+    symbol: |base, counter| format!("{base}/{counter}"),
+    split: |symbol| symbol.split_once('/'),
+    open: &["online"],
+    closed: &["cancel_only", "post_only", "limit_only", "reduce_only"],
+    closed_side: None,
+};
 
 /// Requests of one address in a minute. The real number is not published; about one a second is known to be safe.
 const REQUESTS_A_MINUTE: u32 = 60;
@@ -51,35 +58,34 @@ const IDLE: Duration = Duration::from_secs(60);
 
 /// Kraken spot.
 struct Kraken {
-    listing: Listing,
+    listings: Listings,
     quota: Quota,
 }
 
 impl Kraken {
     fn new(scene: &Scene<'_>) -> Self {
-        let words = Words { symbol: |base, counter| format!("{base}/{counter}"), statuses: &STATUSES };
         Self {
-            listing: Listing::new(words, PAIRS, scene),
+            listings: Listings::in_seven_digits(&FORM, PAIRS, scene),
             quota: Quota::new(REQUESTS_A_MINUTE, Duration::from_secs(60)),
         }
     }
 
     /// The pairs that `pair` names, or all.
-    fn asked(&self, request: &Request) -> Result<Vec<&Listed>, Answer> {
-        let Some(names) = request.parameter("pair") else { return Ok(self.listing.all().collect()) };
+    fn asked(&self, request: &Request) -> Result<Vec<&Listing>, Answer> {
+        let Some(names) = request.parameter("pair") else { return Ok(self.listings.all().collect()) };
         let find = |name: &str| {
             let name = name.trim();
-            let is_it = |listed: &&Listed| {
-                [altname(listed), key(listed), wsname(listed)].iter().any(|known| known == name)
+            let is_it = |listing: &&Listing| {
+                [altname(listing), key(listing), wsname(listing)].iter().any(|known| known == name)
             };
-            self.listing.all().find(is_it).ok_or_else(|| failed("EQuery:Unknown asset pair"))
+            self.listings.all().find(is_it).ok_or_else(|| failed("EQuery:Unknown asset pair"))
         };
         names.split(',').map(find).collect()
     }
 
     fn tickers(&self, request: &Request, scene: &Scene<'_>) -> Result<Reply, Answer> {
         let asked = self.asked(request)?;
-        let told = |listed: &&Listed| Some((key(listed), rest_ticker(listed, &listed.shown(scene)?)));
+        let told = |listing: &&Listing| Some((key(listing), rest_ticker(listing, &listing.shown(scene)?)));
         let result: Map<String, Value> = asked.iter().filter_map(told).collect();
         let is_muted = result.is_empty() && !asked.is_empty();
         Ok(if is_muted { Reply::Later } else { succeeded(&Value::Object(result)).into() })
@@ -87,13 +93,16 @@ impl Kraken {
 
     fn pairs(&self, request: &Request) -> Result<Reply, Answer> {
         let pairs: Map<String, Value> =
-            self.asked(request)?.iter().map(|listed| (key(listed), pair(listed))).collect();
+            self.asked(request)?.iter().map(|listing| (key(listing), pair(listing))).collect();
         Ok(succeeded(&Value::Object(pairs)).into())
     }
 
     fn assets(&self) -> Answer {
-        let codes: BTreeSet<&str> =
-            self.listing.all().flat_map(|listed| [listed.base.as_str(), listed.counter.as_str()]).collect();
+        let codes: BTreeSet<&str> = self
+            .listings
+            .all()
+            .flat_map(|listing| [listing.base.as_str(), listing.counter.as_str()])
+            .collect();
         let asset = |code: &&str| {
             let told = json!({
                 "aclass": "currency", "altname": old_code(code), "decimals": 10, "display_decimals": 5,
@@ -107,15 +116,11 @@ impl Kraken {
 
 impl Protocol for Kraken {
     fn tick(&mut self, scene: &Scene<'_>) {
-        self.listing.tick(scene);
+        self.listings.tick(scene);
     }
 
-    fn book(&self, symbol: &str) -> Option<Book> {
-        self.listing.get(symbol).map(|listed| listed.book.clone())
-    }
-
-    fn quotes(&self, _: &Scene<'_>) -> Vec<(String, String, Book)> {
-        self.listing.quotes()
+    fn listings(&self) -> Option<&Listings> {
+        Some(&self.listings)
     }
 
     fn rest(&mut self, path: &str, request: &Request, client: IpAddr, scene: &Scene<'_>) -> Reply {
@@ -161,7 +166,7 @@ impl Protocol for Kraken {
     }
 
     fn command(&mut self, name: &str, body: &Value, scene: &Scene<'_>) -> Option<Result<Value, String>> {
-        (name == "symbols").then(|| self.listing.set_status(body, scene))
+        (name == "symbols").then(|| self.listings.command(body, scene))
     }
 }
 
@@ -198,43 +203,42 @@ fn key_of(code: &str) -> String {
     format!("{letter}{}", old_code(code))
 }
 
-fn altname(listed: &Listed) -> String {
-    format!("{}{}", old_code(&listed.base), old_code(&listed.counter))
+fn altname(listing: &Listing) -> String {
+    format!("{}{}", old_code(&listing.base), old_code(&listing.counter))
 }
 
-fn wsname(listed: &Listed) -> String {
-    format!("{}/{}", old_code(&listed.base), old_code(&listed.counter))
+fn wsname(listing: &Listing) -> String {
+    format!("{}/{}", old_code(&listing.base), old_code(&listing.counter))
 }
 
 /// The key of a pair in results: with the letters where both of its assets are old, but for one of each kind that
 /// keeps to no rule.
-fn key(listed: &Listed) -> String {
-    let (base, counter) = (key_of(&listed.base), key_of(&listed.counter));
+fn key(listing: &Listing) -> String {
+    let (base, counter) = (key_of(&listing.base), key_of(&listing.counter));
     let is_old = |code: &str| key_of(code) != old_code(code);
-    let has_letters = match (listed.base.as_str(), listed.counter.as_str()) {
+    let has_letters = match (listing.base.as_str(), listing.counter.as_str()) {
         ("DOGE", _) => false,
         ("USDT", "USD") => true,
         (base, counter) => is_old(base) && is_old(counter),
     };
-    if has_letters { format!("{base}{counter}") } else { altname(listed) }
+    if has_letters { format!("{base}{counter}") } else { altname(listing) }
 }
 
-fn pair(listed: &Listed) -> Value {
-    let step = Price::Number(Decimal::new(1, listed.scale)).fixed(listed.scale);
+fn pair(listing: &Listing) -> Value {
     json!({
-        "altname": altname(listed), "wsname": wsname(listed),
-        "aclass_base": "currency", "base": key_of(&listed.base),
-        "aclass_quote": "currency", "quote": key_of(&listed.counter),
-        "lot": "unit", "cost_decimals": 5, "pair_decimals": listed.scale, "lot_decimals": 8, "lot_multiplier": 1,
+        "altname": altname(listing), "wsname": wsname(listing),
+        "aclass_base": "currency", "base": key_of(&listing.base),
+        "aclass_quote": "currency", "quote": key_of(&listing.counter),
+        "lot": "unit", "cost_decimals": 5, "pair_decimals": listing.scale, "lot_decimals": 8, "lot_multiplier": 1,
         "leverage_buy": [], "leverage_sell": [], "fees": [[0, 0.4], [10_000, 0.35]],
         "fees_maker": [[0, 0.25], [10_000, 0.2]], "fee_volume_currency": "ZUSD",
-        "margin_call": 80, "margin_stop": 40, "ordermin": "0.0001", "costmin": "0.5", "tick_size": step,
-        "status": listed.status,
+        "margin_call": 80, "margin_stop": 40, "ordermin": "0.0001", "costmin": "0.5", "tick_size": listing.step(),
+        "status": listing.status,
     })
 }
 
-fn rest_ticker(listed: &Listed, book: &Book) -> Value {
-    let price = |price: Option<&Price>| printed(price, listed.scale);
+fn rest_ticker(listing: &Listing, book: &Book) -> Value {
+    let price = |price| listing.told(price);
     let size = |size: Decimal| Price::Number(size).fixed(3);
     let whole = |size: Decimal| size.trunc().to_string();
     let last = price(Some(&book.last));
@@ -380,7 +384,6 @@ fn refused(message: &Value, method: &str, error: &str, symbol: Option<&str>, sce
 
 /// A frame of the channel: every figure is a JSON number.
 fn ticker(symbol: &str, book: &Book, kind: &str, scene: &Scene<'_>) -> Frame {
-    let literal = |price: Option<&Price>| price.map_or("null".to_owned(), Price::literal);
     let size = |size: Decimal| Price::Number(size).literal();
     let last = book.last.literal();
     Frame::Text(format!(

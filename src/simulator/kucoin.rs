@@ -17,9 +17,9 @@ use tokio::time::Instant;
 
 use crate::market::number;
 
-use super::book::{Book, Price};
+use super::book::{Book, Day, Price};
 use super::http::{Answer, Request};
-use super::listings::{Day, Form, Listing, Listings, Pair};
+use super::listing::{Form, Listing, Listings};
 use super::protocol::{Conversation, Frame, Protocol, Reply, Row, Say, Scene, SocketRules};
 use super::quota::Quota;
 use super::replay::{Recorded, Told};
@@ -27,10 +27,18 @@ use super::replay::{Recorded, Told};
 /// Its row in the table.
 pub(super) const ROW: Row = Row { name: "kucoin", has_socket: true, make: |_| Box::new(KuCoin::new()) };
 
-static FORM: Form = Form { exchange: "kucoin", separator: "-", open: "enabled", closed: &["disabled"] };
+static FORM: Form = Form {
+    exchange: "kucoin",
+    code: |asset| asset,
+    symbol: |base, counter| format!("{base}-{counter}"),
+    split: |symbol| symbol.split_once('-'),
+    open: &["enabled"],
+    closed: &["disabled"],
+    closed_side: Some(Price::Missing),
+};
 
 #[rustfmt::skip]
-const PAIRS: &[Pair] = &[
+const PAIRS: &[(&str, &str, u32)] = &[
     ("BTC", "USDT", 1), ("ETH", "USDT", 2), ("SOL", "USDT", 3), ("XRP", "USDT", 5), ("LTC", "USDT", 2),
     ("DOGE", "USDT", 5), ("TRX", "USDT", 5), ("GRAM", "USDT", 4), ("BNB", "USDT", 2), ("BCH", "USDT", 2),
     ("LINK", "USDT", 4), ("DOT", "USDT", 4), ("SHIB", "USDT", 9), ("USDC", "USDT", 4),
@@ -108,7 +116,7 @@ impl KuCoin {
 
     fn all_tickers(&self, scene: &Scene<'_>) -> Answer {
         let shown = |listing: &Listing| {
-            let book = scene.shown(&[&listing.name, &listing.direction()], listing.book.clone())?;
+            let book = listing.shown(scene)?;
             Some(ticker(listing, &book))
         };
         let rows: Vec<Value> = self.listings.all().filter_map(shown).collect();
@@ -118,7 +126,7 @@ impl KuCoin {
     fn level1(&self, request: &Request, scene: &Scene<'_>) -> Reply {
         let symbol = request.parameter("symbol").unwrap_or_default();
         let Some(listing) = self.listings.get(symbol) else { return good(Value::Null).into() };
-        match scene.shown(&[symbol, &listing.direction()], listing.book.clone()) {
+        match listing.shown(scene) {
             Some(book) => good(best(listing, &book, scene)).into(),
             None => Reply::Later,
         }
@@ -130,16 +138,8 @@ impl Protocol for KuCoin {
         self.listings.tick(scene);
     }
 
-    fn book(&self, symbol: &str) -> Option<Book> {
-        self.listings.book(symbol)
-    }
-
-    fn listing(&self, symbol: &str) -> Option<Listing> {
-        self.listings.get(symbol).cloned()
-    }
-
-    fn quotes(&self, _: &Scene<'_>) -> Vec<(String, String, Book)> {
-        self.listings.quotes()
+    fn listings(&self) -> Option<&Listings> {
+        Some(&self.listings)
     }
 
     fn rest(&mut self, path: &str, request: &Request, client: IpAddr, scene: &Scene<'_>) -> Reply {
@@ -198,7 +198,7 @@ impl Protocol for KuCoin {
 
     fn command(&mut self, name: &str, body: &Value, scene: &Scene<'_>) -> Option<Result<Value, String>> {
         match name {
-            "symbols" => Some(self.listings.set_status(body, scene)),
+            "symbols" => Some(self.listings.command(body, scene)),
             "expire_tokens" => {
                 self.tokens.clear();
                 Some(Ok(json!({ "tokens": 0 })))
@@ -220,14 +220,6 @@ fn refused(status: u16, code: &str, msg: &str) -> Answer {
     Answer::json(status, &json!({ "code": code, "msg": msg }))
 }
 
-/// A price as it is printed: a text, or `null` where there is none.
-fn printed(listing: &Listing, price: Option<&Price>) -> Value {
-    match price {
-        None | Some(Price::Missing) => Value::Null,
-        Some(price) => listing.printed(Some(price)).into(),
-    }
-}
-
 fn size(size: Decimal) -> String {
     size.normalize().to_string()
 }
@@ -235,11 +227,11 @@ fn size(size: Decimal) -> String {
 fn ticker(listing: &Listing, book: &Book) -> Value {
     let day = Day::of(book);
     json!({
-        "symbol": listing.name,
-        "symbolName": listing.name,
-        "buy": printed(listing, book.bid.as_ref()),
+        "symbol": listing.symbol,
+        "symbolName": listing.symbol,
+        "buy": listing.told(book.bid.as_ref()),
         "bestBidSize": size(book.bid_size),
-        "sell": printed(listing, book.ask.as_ref()),
+        "sell": listing.told(book.ask.as_ref()),
         "bestAskSize": size(book.ask_size),
         "changeRate": "0.0152",
         "changePrice": listing.fixed(book.last.number().unwrap_or_default() - day.open),
@@ -247,7 +239,7 @@ fn ticker(listing: &Listing, book: &Book) -> Value {
         "low": listing.fixed(day.low),
         "vol": day.volume.to_string(),
         "volValue": size(day.turnover),
-        "last": printed(listing, Some(&book.last)),
+        "last": listing.told(Some(&book.last)),
         "averagePrice": listing.fixed(day.open),
         "takerFeeRate": "0.001",
         "makerFeeRate": "0.001",
@@ -259,11 +251,11 @@ fn ticker(listing: &Listing, book: &Book) -> Value {
 fn best(listing: &Listing, book: &Book, scene: &Scene<'_>) -> Value {
     json!({
         "sequence": book.sequence.to_string(),
-        "price": printed(listing, Some(&book.last)),
+        "price": listing.told(Some(&book.last)),
         "size": "0.05",
-        "bestAsk": printed(listing, book.ask.as_ref()),
+        "bestAsk": listing.told(book.ask.as_ref()),
         "bestAskSize": size(book.ask_size),
-        "bestBid": printed(listing, book.bid.as_ref()),
+        "bestBid": listing.told(book.bid.as_ref()),
         "bestBidSize": size(book.bid_size),
         "time": scene.unix_ms(),
     })
@@ -271,8 +263,8 @@ fn best(listing: &Listing, book: &Book, scene: &Scene<'_>) -> Value {
 
 fn listed(listing: &Listing) -> Value {
     json!({
-        "symbol": listing.name,
-        "name": listing.name,
+        "symbol": listing.symbol,
+        "name": listing.symbol,
         "baseCurrency": listing.base,
         "quoteCurrency": listing.counter,
         "feeCurrency": listing.counter,
@@ -283,7 +275,7 @@ fn listed(listing: &Listing) -> Value {
         "quoteMaxSize": "99999999",
         "baseIncrement": "0.00000001",
         "quoteIncrement": "0.000001",
-        "priceIncrement": listing.fixed(Decimal::new(1, listing.scale)),
+        "priceIncrement": listing.step(),
         "priceLimitRate": "0.1",
         "minFunds": "0.1",
         "isMarginEnabled": false,
@@ -353,8 +345,8 @@ impl Talk {
         for listing in listed.ok_or_else(not_found)? {
             // What is beyond the limit of a connection is acknowledged, and never comes.
             if self.symbols.len() < MAX_SYMBOLS {
-                self.symbols.insert(listing.name.clone());
-                self.listings.insert(listing.name.clone(), listing);
+                self.symbols.insert(listing.symbol.clone());
+                self.listings.insert(listing.symbol.clone(), listing);
             }
         }
         Ok(())

@@ -43,11 +43,9 @@ mod htx;
 mod journal;
 mod kraken;
 mod kucoin;
-mod listed;
-mod listings;
+mod listing;
 mod okx;
 mod order;
-mod pairs;
 
 mod protocol;
 mod quota;

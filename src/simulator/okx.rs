@@ -17,9 +17,9 @@ use tokio::time::Instant;
 
 use crate::market::number;
 
-use super::book::{Book, Price};
+use super::book::{Book, Day, Price};
 use super::http::{Answer, Request};
-use super::listings::{Day, Form, Listing, Listings, Pair};
+use super::listing::{Form, Listing, Listings};
 use super::protocol::{Conversation, Frame, Protocol, Reply, Row, Say, Scene, SocketRules};
 use super::quota::Quota;
 use super::replay::{Recorded, Told};
@@ -27,11 +27,18 @@ use super::replay::{Recorded, Told};
 /// Its row in the table.
 pub(super) const ROW: Row = Row { name: "okx", has_socket: true, make: |_| Box::new(Okx::new()) };
 
-static FORM: Form =
-    Form { exchange: "okx", separator: "-", open: "live", closed: &["suspend", "preopen", "test"] };
+static FORM: Form = Form {
+    exchange: "okx",
+    code: |asset| asset,
+    symbol: |base, counter| format!("{base}-{counter}"),
+    split: |symbol| symbol.split_once('-'),
+    open: &["live"],
+    closed: &["suspend", "preopen", "test"],
+    closed_side: Some(Price::Missing),
+};
 
 #[rustfmt::skip]
-const PAIRS: &[Pair] = &[
+const PAIRS: &[(&str, &str, u32)] = &[
     ("BTC", "USDT", 1), ("ETH", "USDT", 2), ("SOL", "USDT", 2), ("XRP", "USDT", 4), ("LTC", "USDT", 2),
     ("DOGE", "USDT", 5), ("TRX", "USDT", 5), ("GRAM", "USDT", 3), ("BNB", "USDT", 1), ("BCH", "USDT", 1),
     ("LINK", "USDT", 3), ("DOT", "USDT", 3), ("SHIB", "USDT", 9), ("USDC", "USDT", 5),
@@ -95,7 +102,7 @@ impl Okx {
             return refused(200, "51001", "Instrument ID, Instrument ID code, or Spread ID doesn't exist.")
                 .into();
         };
-        match scene.shown(&[name, &listing.direction()], listing.book.clone()) {
+        match listing.shown(scene) {
             Some(book) => good(vec![tell(listing, &book, request, scene)]).into(),
             None => Reply::Later,
         }
@@ -106,7 +113,7 @@ impl Okx {
         match request.parameter("instType") {
             None | Some("") => refused(400, "50014", "Parameter instType can not be empty.").into(),
             Some("SPOT") => {
-                let is_asked = |listing: &&Listing| asked.is_none_or(|name| listing.name == name);
+                let is_asked = |listing: &&Listing| asked.is_none_or(|name| listing.symbol == name);
                 let rows: Vec<Value> = self.listings.all().filter(is_asked).map(listed).collect();
                 match (rows.is_empty(), asked) {
                     (true, Some(_)) => refused(200, "51001", "Instrument ID doesn't exist.").into(),
@@ -123,16 +130,8 @@ impl Protocol for Okx {
         self.listings.tick(scene);
     }
 
-    fn book(&self, symbol: &str) -> Option<Book> {
-        self.listings.book(symbol)
-    }
-
-    fn listing(&self, symbol: &str) -> Option<Listing> {
-        self.listings.get(symbol).cloned()
-    }
-
-    fn quotes(&self, _: &Scene<'_>) -> Vec<(String, String, Book)> {
-        self.listings.quotes()
+    fn listings(&self) -> Option<&Listings> {
+        Some(&self.listings)
     }
 
     fn rest(&mut self, path: &str, request: &Request, client: IpAddr, scene: &Scene<'_>) -> Reply {
@@ -173,7 +172,7 @@ impl Protocol for Okx {
     }
 
     fn command(&mut self, name: &str, body: &Value, scene: &Scene<'_>) -> Option<Result<Value, String>> {
-        (name == "symbols").then(|| self.listings.set_status(body, scene))
+        (name == "symbols").then(|| self.listings.command(body, scene))
     }
 
     fn recognise(&self, frame: &[u8]) -> Option<Recorded> {
@@ -191,18 +190,19 @@ fn refused(status: u16, code: &str, msg: &str) -> Answer {
 
 /// The ticker of a symbol as faults let it be; `None` if one mutes it.
 fn shown(listing: &Listing, scene: &Scene<'_>) -> Option<Value> {
-    let book = scene.shown(&[&listing.name, &listing.direction()], listing.book.clone())?;
+    let book = listing.shown(scene)?;
     Some(ticker(listing, &book, scene))
 }
 
 fn ticker(listing: &Listing, book: &Book, scene: &Scene<'_>) -> Value {
     let day = Day::of(book);
     // A recording's prices are as old as their frames, which are told now.
-    let is_replayed = scene.is_replayed(&listing.name);
-    let ts = if is_replayed || listing.is_open { scene.unix_ms() } else { listing.changed_at_ms };
+    let is_replayed = scene.is_replayed(&listing.symbol);
+    let ts =
+        if is_replayed || listing.is_open { scene.unix_ms() } else { listing.changed_at.timestamp_millis() };
     json!({
         "instType": "SPOT",
-        "instId": listing.name,
+        "instId": listing.symbol,
         "last": listing.printed(Some(&book.last)),
         "lastSz": "0.05",
         "askPx": listing.printed(book.ask.as_ref()),
@@ -245,10 +245,10 @@ fn depth(listing: &Listing, book: &Book, _: &Request, scene: &Scene<'_>) -> Valu
 }
 
 fn listed(listing: &Listing) -> Value {
-    let step = listing.fixed(Decimal::new(1, listing.scale));
+    let step = listing.step();
     json!({
         "instType": "SPOT",
-        "instId": listing.name,
+        "instId": listing.symbol,
         "uly": "",
         "instFamily": "",
         "baseCcy": listing.base,
@@ -359,8 +359,8 @@ impl Talk {
         };
         said.push(Say::Control(acknowledged(argument, command)));
         self.topics.insert((channel.clone(), inst_id.clone()));
-        self.listings.retain(|known| known.name != listing.name);
-        let book = scene.shown(&[&listing.name, &listing.direction()], listing.book.clone());
+        self.listings.retain(|known| known.symbol != listing.symbol);
+        let book = listing.shown(scene);
         said.extend(book.map(|book| Say::Data(push(channel, &listing, &book, scene))));
         self.listings.push(listing);
     }
@@ -391,7 +391,7 @@ fn push(channel: &str, listing: &Listing, book: &Book, scene: &Scene<'_>) -> Fra
         "tickers" => ticker(listing, book, scene),
         _ => depth(listing, book, &Request::default(), scene),
     };
-    let argument = json!({ "channel": channel, "instId": listing.name });
+    let argument = json!({ "channel": channel, "instId": listing.symbol });
     Frame::Text(json!({ "arg": argument, "data": [data] }).to_string())
 }
 
@@ -422,7 +422,7 @@ impl Conversation for Talk {
 
     fn tell(&mut self, symbol: &str, book: &Book, scene: &Scene<'_>) -> Vec<Frame> {
         self.active_at = scene.now;
-        let Some(listing) = self.listings.iter().find(|listing| listing.name == symbol) else {
+        let Some(listing) = self.listings.iter().find(|listing| listing.symbol == symbol) else {
             return Vec::new();
         };
         let has = |channel: &&&str| self.topics.contains(&((**channel).to_owned(), symbol.to_owned()));

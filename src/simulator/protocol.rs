@@ -20,7 +20,7 @@ use crate::market::Transport;
 use super::book::Book;
 use super::faults::Faults;
 use super::http::{Answer, Request};
-use super::listings::Listing;
+use super::listing::{Listing, Listings};
 use super::replay::{Recorded, Recording};
 use super::truth::Truth;
 use super::{binance, bitfinex, bitstamp, bybit, cbr, coinbase, coingecko, gate, htx, kraken, kucoin, okx};
@@ -57,18 +57,26 @@ pub(super) trait Protocol {
     /// Moves its prices after the truth has moved by one step; a symbol only if it is its turn.
     fn tick(&mut self, scene: &Scene<'_>);
 
-    /// The healthy book of a symbol that is pushed on sockets; `None` if there is none.
-    fn book(&self, symbol: &str) -> Option<Book>;
-
-    /// How a symbol is listed, for conversations that print its prices with its digits; `None` if it is not, or if the
-    /// exchange has no such list.
-    fn listing(&self, symbol: &str) -> Option<Listing> {
-        let _ = symbol;
+    /// Its symbols; `None` for a source that has other things than order books.
+    fn listings(&self) -> Option<&Listings> {
         None
     }
 
+    /// How a symbol is listed, for conversations that print its prices with its digits; `None` if it is not.
+    fn listing(&self, symbol: &str) -> Option<Listing> {
+        self.listings()?.get(symbol).cloned()
+    }
+
+    /// The healthy book of a symbol that is pushed on sockets; `None` if there is none.
+    fn book(&self, symbol: &str) -> Option<Book> {
+        self.listings()?.book(symbol)
+    }
+
     /// Everything that it publishes now: direction, symbol and healthy book.
-    fn quotes(&self, scene: &Scene<'_>) -> Vec<(String, String, Book)>;
+    fn quotes(&self, scene: &Scene<'_>) -> Vec<(String, String, Book)> {
+        let _ = scene;
+        self.listings().map(Listings::quotes).unwrap_or_default()
+    }
 
     /// Answers a request. The path is the exchange's own, without a slash at the end.
     fn rest(&mut self, path: &str, request: &Request, client: IpAddr, scene: &Scene<'_>) -> Reply;

@@ -4,10 +4,11 @@ use rust_decimal::Decimal;
 use serde_json::{Value, json};
 
 use super::super::http::{Answer, Request};
+use super::super::listing::Listing;
 use super::super::protocol::{Reply, Scene};
+use super::Binance;
 use super::limits::{WEIGHT_PER_MINUTE, error};
-use super::rest::{Asked, asked, size, time};
-use super::{Binance, Symbol};
+use super::rest::{Asked, asked, fixed, time};
 
 /// Symbols, rules and limits.
 pub(super) fn answer(binance: &Binance, request: &Request, scene: &Scene<'_>) -> Result<Reply, Answer> {
@@ -20,17 +21,17 @@ pub(super) fn answer(binance: &Binance, request: &Request, scene: &Scene<'_>) ->
     }
     // Every symbol here trades on the spot market alone.
     let has_permission = permissions.is_none_or(|permissions| permissions.contains("SPOT"));
-    let is_asked = |symbol: &&Symbol| {
+    let is_asked = |symbol: &&Listing| {
         let is_named = match &asked {
-            Asked::One(name) => symbol.name == *name,
-            Asked::Many(names) => names.contains(&symbol.name),
+            Asked::One(name) => symbol.symbol == *name,
+            Asked::Many(names) => names.contains(&symbol.symbol),
             Asked::All => true,
         };
         is_named && has_permission && status.is_none_or(|status| symbol.status == status)
     };
     let shows_sets = request.parameter("showPermissionSets") != Some("false");
     let symbols: Vec<Value> =
-        binance.symbols.values().filter(is_asked).map(|symbol| listed(symbol, shows_sets)).collect();
+        binance.listings.all().filter(is_asked).map(|symbol| listed(symbol, shows_sets)).collect();
     let info = json!({
         "timezone": "UTC",
         "serverTime": time(scene.wall, request),
@@ -46,10 +47,10 @@ pub(super) fn answer(binance: &Binance, request: &Request, scene: &Scene<'_>) ->
     Ok(Answer::json(200, &info).into())
 }
 
-fn listed(symbol: &Symbol, shows_sets: bool) -> Value {
-    let step = size(Decimal::new(1, symbol.scale));
+fn listed(symbol: &Listing, shows_sets: bool) -> Value {
+    let step = fixed(Decimal::new(1, symbol.scale));
     json!({
-        "symbol": symbol.name,
+        "symbol": symbol.symbol,
         "status": symbol.status,
         "baseAsset": symbol.base,
         "baseAssetPrecision": 8,

@@ -8,11 +8,12 @@ use rust_decimal::Decimal;
 use serde::Serialize;
 use serde_json::{Value, json};
 
-use super::super::book::{Book, Price};
+use super::super::book::{self, Book, Day, Price};
 use super::super::http::{Answer, Request};
+use super::super::listing::Listing;
 use super::super::protocol::{Reply, Scene};
 use super::limits::error;
-use super::{Binance, Symbol, info};
+use super::{Binance, info};
 
 /// What `symbol` and `symbols` may consist of, in Binance's own words.
 const LEGAL_SYMBOL: &str = "^[A-Z0-9-_.]{1,20}$";
@@ -124,7 +125,7 @@ pub(super) fn asked(binance: &Binance, request: &Request) -> Result<Asked, Answe
         }
         (None, None) => Asked::All,
     };
-    let is_known = |symbol: &String| binance.symbols.contains_key(symbol);
+    let is_known = |symbol: &String| binance.listings.get(symbol).is_some();
     let are_known = match &asked {
         Asked::One(symbol) => is_known(symbol),
         Asked::Many(list) => list.iter().all(is_known),
@@ -133,18 +134,17 @@ pub(super) fn asked(binance: &Binance, request: &Request) -> Result<Asked, Answe
     if are_known { Ok(asked) } else { Err(error(400, -1121, "Invalid symbol.")) }
 }
 
-type Told<'a> = &'a dyn Fn(&Symbol, &Book, &Request, &Scene<'_>) -> Value;
+type Told<'a> = &'a dyn Fn(&Listing, &Book, &Request, &Scene<'_>) -> Value;
 
 /// One of the ticker requests: a single object for `symbol`, else a list.
 fn tickers(binance: &Binance, request: &Request, scene: &Scene<'_>, told: Told<'_>) -> Result<Reply, Answer> {
     let status = request.parameter("symbolStatus");
-    let is_asked = |symbol: &Symbol| status.is_none_or(|status| symbol.status == status);
-    let tell = |symbol: &Symbol| {
-        let direction = symbol.direction();
-        let book = scene.shown(&[&symbol.name, &direction], symbol.book.clone())?;
+    let is_asked = |symbol: &Listing| status.is_none_or(|status| symbol.status == status);
+    let tell = |symbol: &Listing| {
+        let book = symbol.shown(scene)?;
         Some(told(symbol, &book, request, scene))
     };
-    let listed = |name: &String| binance.symbols.get(name);
+    let listed = |name: &String| binance.listings.get(name);
     let list: Vec<Value> = match asked(binance, request)? {
         Asked::One(name) => {
             let symbol = listed(&name).filter(|symbol| is_asked(symbol));
@@ -160,7 +160,7 @@ fn tickers(binance: &Binance, request: &Request, scene: &Scene<'_>, told: Told<'
         Asked::Many(names) => {
             names.iter().filter_map(listed).filter(|symbol| is_asked(symbol)).filter_map(tell).collect()
         }
-        Asked::All => binance.symbols.values().filter(|symbol| is_asked(symbol)).filter_map(tell).collect(),
+        Asked::All => binance.listings.all().filter(|symbol| is_asked(symbol)).filter_map(tell).collect(),
     };
     Ok(Answer::json(200, &list).into())
 }
@@ -183,66 +183,42 @@ struct BestPrices<'a> {
     ask_qty: String,
 }
 
-/// A price as Binance prints it: a text, or `null` where a fault took it away.
-fn printed(price: Option<&Price>) -> Value {
-    match price {
-        None | Some(Price::Missing) => Value::Null,
-        Some(price) => price.fixed(SCALE).into(),
-    }
+/// A price as Binance prints it; `null` where a fault took it away.
+pub(super) fn printed(price: Option<&Price>) -> Value {
+    book::fixed(price, SCALE)
 }
 
-pub(super) fn size(size: Decimal) -> String {
-    Price::Number(size).fixed(SCALE)
+/// A number as Binance prints it.
+pub(super) fn fixed(value: Decimal) -> String {
+    Price::Number(value).fixed(SCALE)
 }
 
-fn best_prices(symbol: &Symbol, book: &Book, _: &Request, _: &Scene<'_>) -> Value {
+fn best_prices(symbol: &Listing, book: &Book, _: &Request, _: &Scene<'_>) -> Value {
     let told = BestPrices {
-        symbol: &symbol.name,
+        symbol: &symbol.symbol,
         bid_price: printed(book.bid.as_ref()),
-        bid_qty: size(book.bid_size),
+        bid_qty: fixed(book.bid_size),
         ask_price: printed(book.ask.as_ref()),
-        ask_qty: size(book.ask_size),
+        ask_qty: fixed(book.ask_size),
     };
     serde_json::to_value(told).unwrap_or_default()
 }
 
-fn last_price(symbol: &Symbol, book: &Book, _: &Request, _: &Scene<'_>) -> Value {
-    json!({ "symbol": symbol.name, "price": printed(Some(&book.last)) })
+fn last_price(symbol: &Listing, book: &Book, _: &Request, _: &Scene<'_>) -> Value {
+    json!({ "symbol": symbol.symbol, "price": printed(Some(&book.last)) })
 }
 
-/// What the day before this moment is told to have been: one without events, from which the price rose a little.
-pub(super) struct Day {
-    pub open: Decimal,
-    pub high: Decimal,
-    pub low: Decimal,
-    pub last: Decimal,
-    pub volume: Decimal,
-}
-
-impl Day {
-    pub(super) fn of(book: &Book) -> Self {
-        let last = book.last.number().unwrap_or_default();
-        let part = |percent: i64| last.checked_mul(Decimal::new(percent, 3)).unwrap_or_default();
-        Self { open: part(985), high: part(1010), low: part(980), last, volume: Decimal::from(12_345) }
-    }
-
-    pub(super) fn quote_volume(&self) -> Decimal {
-        self.volume.checked_mul(self.last).unwrap_or_default()
-    }
-}
-
-fn day(symbol: &Symbol, book: &Book, request: &Request, _: &Scene<'_>) -> Value {
+fn day(symbol: &Listing, book: &Book, request: &Request, _: &Scene<'_>) -> Value {
     let day = Day::of(book);
-    let fixed = |value: Decimal| Price::Number(value).fixed(SCALE);
-    let close_time = symbol.changed_at_ms;
+    let close_time = symbol.changed_at.timestamp_millis();
     let mut told = json!({
-        "symbol": symbol.name,
+        "symbol": symbol.symbol,
         "openPrice": fixed(day.open),
         "highPrice": fixed(day.high),
         "lowPrice": fixed(day.low),
         "lastPrice": printed(Some(&book.last)),
         "volume": fixed(day.volume),
-        "quoteVolume": fixed(day.quote_volume()),
+        "quoteVolume": fixed(day.turnover),
         "openTime": close_time - 86_400_000,
         "closeTime": close_time,
         "firstId": 1,
@@ -261,9 +237,9 @@ fn day(symbol: &Symbol, book: &Book, request: &Request, _: &Scene<'_>) -> Value 
             ("prevClosePrice", fixed(day.open).into()),
             ("lastQty", fixed(Decimal::new(5, 2)).into()),
             ("bidPrice", printed(book.bid.as_ref())),
-            ("bidQty", size(book.bid_size).into()),
+            ("bidQty", fixed(book.bid_size).into()),
             ("askPrice", printed(book.ask.as_ref())),
-            ("askQty", size(book.ask_size).into()),
+            ("askQty", fixed(book.ask_size).into()),
         ] {
             fields.insert(name.to_owned(), value);
         }
@@ -271,7 +247,7 @@ fn day(symbol: &Symbol, book: &Book, request: &Request, _: &Scene<'_>) -> Value 
     told
 }
 
-fn average(_: &Symbol, book: &Book, request: &Request, scene: &Scene<'_>) -> Value {
+fn average(_: &Listing, book: &Book, request: &Request, scene: &Scene<'_>) -> Value {
     json!({ "mins": 5, "price": printed(Some(&book.last)), "closeTime": time(scene.wall, request) })
 }
 
@@ -289,13 +265,13 @@ fn levels(
             Some(Price::Number(best)) => Some(Price::Number(best + step * Decimal::from(index))),
             other => other.cloned(),
         };
-        [printed(price.as_ref()), size(best_size + Decimal::from(index)).into()]
+        [printed(price.as_ref()), fixed(best_size + Decimal::from(index)).into()]
     };
     let is_empty = best.is_none_or(|best| *best == Price::Number(Decimal::ZERO));
     if is_empty { Vec::new() } else { (0..num_levels).map(level).collect() }
 }
 
-fn depth(symbol: &Symbol, book: &Book, request: &Request, _: &Scene<'_>) -> Value {
+fn depth(symbol: &Listing, book: &Book, request: &Request, _: &Scene<'_>) -> Value {
     let num_levels = request.parameter("limit").and_then(|limit| limit.parse().ok()).unwrap_or(100);
     let num_levels = usize::min(num_levels, 5000);
     json!({
@@ -305,15 +281,15 @@ fn depth(symbol: &Symbol, book: &Book, request: &Request, _: &Scene<'_>) -> Valu
     })
 }
 
-fn trades(symbol: &Symbol, book: &Book, request: &Request, _: &Scene<'_>) -> Value {
+fn trades(symbol: &Listing, book: &Book, request: &Request, _: &Scene<'_>) -> Value {
     let num_trades: u64 = request.parameter("limit").and_then(|limit| limit.parse().ok()).unwrap_or(500);
     let trade = |ago: u64| {
         json!({
             "id": book.sequence.saturating_sub(ago),
             "price": printed(Some(&book.last)),
             "qty": "0.05000000",
-            "quoteQty": size(book.last.number().unwrap_or_default() * Decimal::new(5, 2)),
-            "time": symbol.changed_at_ms - i64::try_from(ago).unwrap_or(0) * 100,
+            "quoteQty": fixed(book.last.number().unwrap_or_default() * Decimal::new(5, 2)),
+            "time": symbol.changed_at.timestamp_millis() - i64::try_from(ago).unwrap_or(0) * 100,
             "isBuyerMaker": false,
             "isBestMatch": true,
         })
@@ -321,7 +297,7 @@ fn trades(symbol: &Symbol, book: &Book, request: &Request, _: &Scene<'_>) -> Val
     (0..num_trades.min(1000)).rev().map(trade).collect()
 }
 
-fn klines(_: &Symbol, book: &Book, request: &Request, scene: &Scene<'_>) -> Value {
+fn klines(_: &Listing, book: &Book, request: &Request, scene: &Scene<'_>) -> Value {
     let interval = request.parameter("interval").unwrap_or("1m");
     let unit_ms = match interval.chars().last() {
         Some('s') => 1_000,

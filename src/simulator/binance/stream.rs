@@ -8,21 +8,18 @@ use rust_decimal::Decimal;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
-use super::super::book::{Book, Price};
+use super::super::book::{Book, Day, Price};
 use super::super::http::{Answer, Request};
 use super::super::protocol::{Conversation, Frame, Protocol, Say, Scene, SocketRules};
 use super::super::replay::Recorded;
 use super::super::truth::place_of;
-use super::rest::Day;
+use super::rest::{fixed, printed};
 
 /// Streams that one connection may listen to.
 const MAX_STREAMS: usize = 1024;
 
 /// Milliseconds between two tickers of the streams that tell one each second, each at its own moment of it.
 const TICKER_EVERY_MS: i64 = 1000;
-
-/// Digits behind the point of every number.
-const SCALE: u32 = 8;
 
 /// What a client listens to, and in which form.
 pub(super) struct Stream {
@@ -199,7 +196,7 @@ impl Stream {
             "h": fixed(day.high),
             "l": fixed(day.low),
             "v": fixed(day.volume),
-            "q": fixed(day.quote_volume()),
+            "q": fixed(day.turnover),
         });
         if !is_mini && let Value::Object(fields) = &mut told {
             let change = day.last - day.open;
@@ -244,17 +241,6 @@ fn refused(code: u8, message: &str, id: Value) -> Value {
     match id {
         Value::Null => json!({ "code": code, "msg": message }),
         id => json!({ "code": code, "msg": message, "id": id }),
-    }
-}
-
-fn fixed(value: Decimal) -> String {
-    Price::Number(value).fixed(SCALE)
-}
-
-fn printed(price: Option<&Price>) -> Value {
-    match price {
-        None | Some(Price::Missing) => Value::Null,
-        Some(price) => price.fixed(SCALE).into(),
     }
 }
 
