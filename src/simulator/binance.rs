@@ -13,7 +13,6 @@ mod rest;
 mod stream;
 
 use std::net::IpAddr;
-use std::rc::Rc;
 
 use rust_decimal::Decimal;
 use serde::Deserialize;
@@ -22,11 +21,11 @@ use serde_json::{Value, json};
 
 use crate::market::number;
 
-use super::book::{Book, Price};
+use super::book::Price;
 use super::http::{Answer, Request};
 use super::listing::{Form, Listings, split_at_counter};
 use super::protocol::{Conversation, Protocol, Reply, Row, Scene};
-use super::replay::{Recorded, Told};
+use super::recorded::{Received, Recogniser, Recorded, Told};
 
 use limits::Limits;
 use stream::Stream;
@@ -115,8 +114,8 @@ impl Protocol for Binance {
         }
     }
 
-    fn recognise(&self, frame: &[u8]) -> Option<Recorded> {
-        recorded(frame)
+    fn recogniser(&self, _: &[Received]) -> Option<Recogniser> {
+        Some(Recogniser::of_text("streams `<symbol>@bookTicker`, and trades beside them", recorded))
     }
 }
 
@@ -145,13 +144,11 @@ struct Trade<'a> {
 }
 
 /// Reads a recorded frame: in the envelope of combined streams, or a best price without one.
-fn recorded(frame: &[u8]) -> Option<Recorded> {
-    let text = std::str::from_utf8(frame).ok()?;
+fn recorded(text: &str) -> Option<Recorded> {
     let Ok(envelope) = serde_json::from_str::<Envelope<'_>>(text) else {
         let best: BestPrices<'_> = serde_json::from_str(text).ok()?;
         let topic = format!("{}@bookTicker", best.s.to_ascii_lowercase());
-        let symbol = best.s.into();
-        return Some(Recorded { topic: topic.into(), symbol, told: best_told(text), payload: text.into() });
+        return Some(Recorded::new(&topic, best.s, Some(best_told(text)?), text));
     };
     let (symbol, channel) = envelope.stream.split_once('@')?;
     let payload = envelope.data.get();
@@ -163,25 +160,12 @@ fn recorded(frame: &[u8]) -> Option<Recorded> {
         }
         _ => None,
     };
-    Some(Recorded {
-        topic: envelope.stream.into(),
-        symbol: Rc::from(symbol.to_ascii_uppercase()),
-        told,
-        payload: payload.into(),
-    })
+    Some(Recorded::new(envelope.stream, &symbol.to_ascii_uppercase(), told, payload))
 }
 
 fn best_told(payload: &str) -> Option<Told> {
     let best: BestPrices<'_> = serde_json::from_str(payload).ok()?;
-    let price = |text: &str| number::decimal(text).map(Price::Number);
-    Some(Told::Best(Box::new(Book {
-        bid: Some(price(best.b)?),
-        bid_size: number::decimal(best.bid_size)?,
-        ask: Some(price(best.a)?),
-        ask_size: number::decimal(best.ask_size)?,
-        last: price(best.b)?,
-        sequence: best.u,
-    })))
+    Told::best([best.b, best.bid_size, best.a, best.ask_size], None, best.u)
 }
 
 #[cfg(test)]
@@ -193,15 +177,15 @@ mod tests {
         let best = r#"{"u":7,"s":"ABCUSDT","b":"1.50000000","B":"2.0","a":"1.60000000","A":"3.0"}"#;
         let combined = format!(r#"{{"stream":"abcusdt@bookTicker","data":{best}}}"#);
         for frame in [best, combined.as_str()] {
-            let recorded = recorded(frame.as_bytes()).unwrap();
+            let recorded = recorded(frame).unwrap();
             assert_eq!((&*recorded.topic, &*recorded.symbol), ("abcusdt@bookTicker", "ABCUSDT"));
-            assert_eq!(&*recorded.payload, best);
+            assert_eq!(recorded.payload, best);
             let Some(Told::Best(book)) = recorded.told else { panic!("no book") };
             assert_eq!((book.bid.unwrap().fixed(1), book.sequence), ("1.5".to_owned(), 7));
         }
-        let trade = br#"{"stream":"abcusdt@trade","data":{"e":"trade","p":"1.55"}}"#;
+        let trade = r#"{"stream":"abcusdt@trade","data":{"e":"trade","p":"1.55"}}"#;
         assert!(matches!(recorded(trade).unwrap().told, Some(Told::Last(_))));
-        assert!(recorded(br#"{"lastUpdateId":1,"bids":[],"asks":[]}"#).is_none());
-        assert!(recorded(b"<html>").is_none());
+        assert!(recorded(r#"{"lastUpdateId":1,"bids":[],"asks":[]}"#).is_none());
+        assert!(recorded("<html>").is_none());
     }
 }

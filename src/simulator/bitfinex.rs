@@ -7,6 +7,7 @@ use std::net::IpAddr;
 use std::time::Duration;
 
 use serde::Deserialize;
+use serde_json::value::RawValue;
 use serde_json::{Value, json};
 use tokio::time::Instant;
 
@@ -17,6 +18,7 @@ use super::http::{Answer, Request};
 use super::listing::{Form, Listing, Listings};
 use super::protocol::{Conversation, Frame, Protocol, Reply, Row, Say, Scene, SocketRules};
 use super::quota::Quota;
+use super::recorded::{Received, Recogniser, Recorded, Told};
 
 /// Its row in the table.
 pub(super) const ROW: Row = Row { name: "bitfinex", has_socket: true, make: |_| Box::new(Bitfinex::new()) };
@@ -204,6 +206,34 @@ impl Protocol for Bitfinex {
     fn command(&mut self, name: &str, body: &Value, scene: &Scene<'_>) -> Option<Result<Value, String>> {
         (name == "symbols").then(|| self.listings.command(body, scene))
     }
+
+    fn recogniser(&self, frames: &[Received]) -> Option<Recogniser> {
+        let channels = recorded_channels(frames);
+        let read = move |frame: &[u8]| recorded(std::str::from_utf8(frame).ok()?, &channels);
+        let frames = "channel `ticker`, each of whose numbers an event `subscribed` explains";
+        Some(Recogniser { frames, read: Box::new(read) })
+    }
+}
+
+/// The symbols of the recorded channels of tickers, by their numbers, which no two connections have in common.
+fn recorded_channels(frames: &[Received]) -> BTreeMap<u64, String> {
+    let channel = |(_, frame): &Received| {
+        let event: Command = serde_json::from_slice(frame).ok()?;
+        (event.event == "subscribed" && event.channel == "ticker").then_some((event.chan_id, event.symbol))
+    };
+    frames.iter().filter_map(channel).collect()
+}
+
+/// Reads a recorded ticker; `None` if it is anything else. What it is told with again is a number and a count of the
+/// connection that hears it.
+fn recorded(text: &str, channels: &BTreeMap<u64, String>) -> Option<Recorded> {
+    let parts: Vec<&RawValue> = serde_json::from_str(text).ok()?;
+    let symbol = channels.get(&parts.first()?.get().parse().ok()?)?;
+    let content = parts.get(1)?.get();
+    let numbers: Vec<&RawValue> = serde_json::from_str(content).ok()?;
+    let number = |place: usize| numbers.get(place).map(|number| number.get());
+    let told = Told::best([number(0)?, number(1)?, number(2)?, number(3)?], Some(number(6)?), 0)?;
+    Some(Recorded::new("ticker", symbol, Some(told), content))
 }
 
 /// A message of a client.
@@ -278,7 +308,7 @@ impl Stream {
         if !command.sub_id.is_null() {
             acknowledged["subId"] = command.sub_id.clone();
         }
-        let snapshot = scene.shown(&[&command.symbol], book);
+        let snapshot = scene.first_shown(&[&command.symbol], book);
         let snapshot = snapshot.map(|book| Say::Data(self.frame(number, &format!("[{}]", numbers(&book)))));
         [event(acknowledged)].into_iter().chain(snapshot).collect()
     }
@@ -335,6 +365,13 @@ impl Conversation for Stream {
         *told_at = Some(scene.now);
         let number = *number;
         vec![self.frame(number, &format!("[{}]", numbers(book)))]
+    }
+
+    fn repeat(&mut self, recorded: &Recorded, scene: &Scene<'_>) -> Option<Frame> {
+        let (number, told_at) = self.channels.get_mut(&*recorded.symbol)?;
+        *told_at = Some(scene.now);
+        let number = *number;
+        Some(self.frame(number, &recorded.payload))
     }
 
     /// A channel that has been silent for long beats.

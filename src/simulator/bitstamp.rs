@@ -10,6 +10,7 @@ use std::net::IpAddr;
 use std::time::Duration;
 
 use rust_decimal::Decimal;
+use serde::Deserialize;
 use serde_json::{Value, json};
 
 use super::book::{Book, Price, exact};
@@ -17,6 +18,7 @@ use super::http::{Answer, Request};
 use super::listing::{Form, Listing, Listings, digits, split_at_counter};
 use super::protocol::{Conversation, Frame, Protocol, Reply, Row, Say, Scene, SocketRules};
 use super::quota::Quota;
+use super::recorded::{Received, Recogniser, Recorded, Time, Told};
 
 /// Its row in the table.
 pub(super) const ROW: Row =
@@ -138,6 +140,10 @@ impl Protocol for Bitstamp {
     fn command(&mut self, name: &str, body: &Value, scene: &Scene<'_>) -> Option<Result<Value, String>> {
         (name == "symbols").then(|| self.listings.command(body, scene))
     }
+
+    fn recogniser(&self, _: &[Received]) -> Option<Recogniser> {
+        Some(Recogniser::of_text("channels `order_book_<symbol>`", recorded))
+    }
 }
 
 fn failed(status: u16, code: &str, reason: &str) -> Answer {
@@ -199,6 +205,28 @@ fn levels(best: Option<&Price>, size: Decimal, step: Decimal) -> Vec<[Value; 2]>
     }
 }
 
+#[derive(Deserialize)]
+struct Pushed {
+    channel: String,
+    data: RecordedBook,
+}
+
+#[derive(Deserialize)]
+struct RecordedBook {
+    bids: Vec<(String, String)>,
+    asks: Vec<(String, String)>,
+}
+
+/// Reads a recorded order book; `None` if it is anything else.
+fn recorded(text: &str) -> Option<Recorded> {
+    let Pushed { channel, data } = serde_json::from_str(text).ok()?;
+    let symbol = channel.strip_prefix(CHANNEL)?;
+    let ((bid, bid_size), (ask, ask_size)) = (data.bids.first()?, data.asks.first()?);
+    let told = Told::best([bid, bid_size, ask, ask_size], None, 0)?;
+    let recorded = Recorded::new(&channel, symbol, Some(told), text);
+    Some(recorded.with_times(&[("timestamp", Time::Seconds), ("microtimestamp", Time::Micros)]))
+}
+
 /// One WebSocket.
 struct Talk {
     symbols: BTreeSet<String>,
@@ -253,6 +281,10 @@ impl Conversation for Talk {
         let channel = format!("{CHANNEL}{symbol}");
         let said = json!({ "event": "data", "channel": channel, "data": order_book(book, scene) });
         vec![Frame::Text(said.to_string())]
+    }
+
+    fn repeat(&mut self, recorded: &Recorded, scene: &Scene<'_>) -> Option<Frame> {
+        self.symbols.contains(&*recorded.symbol).then(|| Frame::Text(recorded.told_at(scene.wall)))
     }
 
     fn farewell(&self, _: &Scene<'_>) -> Option<Frame> {

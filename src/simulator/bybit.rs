@@ -14,14 +14,12 @@ use serde::Deserialize;
 use serde_json::{Value, json};
 use tokio::time::Instant;
 
-use crate::market::number;
-
 use super::book::{Book, Day, Price};
 use super::http::{Answer, Request};
 use super::listing::{Form, Listing, Listings, split_at_counter};
 use super::protocol::{Conversation, Frame, Protocol, Reply, Row, Say, Scene, SocketRules};
 use super::quota::Quota;
-use super::replay::{Recorded, Told};
+use super::recorded::{Received, Recogniser, Recorded, Time, Told};
 
 /// Its row in the table.
 pub(super) const ROW: Row = Row { name: "bybit", has_socket: true, make: |_| Box::new(Bybit::new()) };
@@ -179,8 +177,8 @@ impl Protocol for Bybit {
         (name == "symbols").then(|| self.listings.command(body, scene))
     }
 
-    fn recognise(&self, frame: &[u8]) -> Option<Recorded> {
-        recorded(frame)
+    fn recogniser(&self, _: &[Received]) -> Option<Recogniser> {
+        Some(Recogniser::of_text("topics `orderbook.1.<symbol>`", recorded))
     }
 }
 
@@ -305,7 +303,7 @@ impl Talk {
             added.push((topic, listing));
         }
         for (topic, listing) in added {
-            let book = listing.shown(scene);
+            let book = scene.first_shown(&[&listing.symbol, &listing.direction()], listing.book.clone());
             said.extend(book.map(|book| Say::Data(push(topic, &listing, &book, scene))));
             self.topics.insert(topic.clone());
             self.listings.insert(listing.symbol.clone(), (listing, scene.now));
@@ -388,7 +386,8 @@ impl Conversation for Talk {
         for (symbol, (listing, told_at)) in &mut self.listings {
             let topic = format!("{BOOK}.{symbol}");
             let is_due = scene.now.duration_since(*told_at) >= scene.scaled(REPEAT_AFTER);
-            if !is_due || !self.topics.contains(&topic) {
+            // A recording has the repetitions that there were.
+            if !is_due || !self.topics.contains(&topic) || scene.is_replayed(symbol) {
                 continue;
             }
             *told_at = scene.now;
@@ -398,8 +397,8 @@ impl Conversation for Talk {
         said
     }
 
-    fn repeat(&self, recorded: &Recorded) -> Option<Frame> {
-        self.topics.contains(&*recorded.topic).then(|| Frame::Text(recorded.payload.to_string()))
+    fn repeat(&mut self, recorded: &Recorded, scene: &Scene<'_>) -> Option<Frame> {
+        self.topics.contains(&recorded.topic).then(|| Frame::Text(recorded.told_at(scene.wall)))
     }
 }
 
@@ -420,24 +419,13 @@ struct RecordedBook {
 }
 
 /// Reads a recorded book of one level; `None` if it is anything else.
-fn recorded(frame: &[u8]) -> Option<Recorded> {
-    let text = std::str::from_utf8(frame).ok()?;
-    let pushed: Pushed = serde_json::from_str(text).ok()?;
-    if pushed.kind != "snapshot" || !pushed.topic.starts_with(BOOK) {
+fn recorded(text: &str) -> Option<Recorded> {
+    let Pushed { topic, kind, data } = serde_json::from_str(text).ok()?;
+    if kind != "snapshot" || !topic.starts_with(BOOK) {
         return None;
     }
-    let level = |side: &[(String, String)]| {
-        let (price, size) = side.first()?;
-        Some((Price::Number(number::decimal(price)?), number::decimal(size)?))
-    };
-    let (bid, bid_size) = level(&pushed.data.b)?;
-    let (ask, ask_size) = level(&pushed.data.a)?;
-    let last = bid.clone();
-    let book = Book { bid: Some(bid), bid_size, ask: Some(ask), ask_size, last, sequence: pushed.data.seq };
-    Some(Recorded {
-        topic: pushed.topic.as_str().into(),
-        symbol: pushed.data.s.as_str().into(),
-        told: Some(Told::Best(Box::new(book))),
-        payload: text.into(),
-    })
+    let ((bid, bid_size), (ask, ask_size)) = (data.b.first()?, data.a.first()?);
+    let told = Told::best([bid, bid_size, ask, ask_size], None, data.seq)?;
+    let recorded = Recorded::new(&topic, &data.s, Some(told), text);
+    Some(recorded.with_times(&[("ts", Time::Millis), ("cts", Time::Millis)]))
 }

@@ -11,6 +11,7 @@ use std::time::Duration;
 
 use chrono::{DateTime, SecondsFormat, Utc};
 use rust_decimal::Decimal;
+use serde::Deserialize;
 use serde_json::{Value, json};
 use tokio::time::Instant;
 
@@ -19,6 +20,7 @@ use super::http::{Answer, Request};
 use super::listing::{Form, Listing, Listings};
 use super::protocol::{Conversation, Frame, Protocol, Reply, Row, Say, Scene, SocketRules};
 use super::quota::Quota;
+use super::recorded::{Received, Recogniser, Recorded, Time, Told};
 
 /// Its row in the table.
 pub(super) const ROW: Row =
@@ -134,6 +136,10 @@ impl Protocol for Coinbase {
     fn command(&mut self, name: &str, body: &Value, scene: &Scene<'_>) -> Option<Result<Value, String>> {
         (name == "symbols").then(|| self.listings.command(body, scene))
     }
+
+    fn recogniser(&self, _: &[Received]) -> Option<Recogniser> {
+        Some(Recogniser::of_text("channel `ticker`", recorded))
+    }
 }
 
 fn failed(status: u16, message: &str) -> Answer {
@@ -215,7 +221,7 @@ impl Talk {
             for product in products {
                 let is_new = subscribed.insert(product.clone());
                 let book = protocol.book(&product).filter(|_| is_new && channel == "ticker");
-                if let Some(book) = book.and_then(|book| scene.shown(&[&product], book)) {
+                if let Some(book) = book.and_then(|book| scene.first_shown(&[&product], book)) {
                     first_tickers.push(Say::Data(ticker(&product, &book, scene)));
                 }
             }
@@ -322,6 +328,10 @@ impl Conversation for Talk {
         vec![ticker(symbol, book, scene)]
     }
 
+    fn repeat(&mut self, recorded: &Recorded, scene: &Scene<'_>) -> Option<Frame> {
+        self.symbols.contains(&*recorded.symbol).then(|| Frame::Text(recorded.told_at(scene.wall)))
+    }
+
     fn beat(&mut self, protocol: &dyn Protocol, scene: &Scene<'_>) -> Vec<Say> {
         if self.channels.values().all(BTreeSet::is_empty) {
             let is_late = scene.now.duration_since(self.opened_at) >= scene.scaled(SUBSCRIBE_WITHIN);
@@ -341,4 +351,34 @@ impl Conversation for Talk {
         };
         self.channels.get("heartbeat").into_iter().flatten().map(beat).collect()
     }
+}
+
+#[derive(Deserialize)]
+struct RecordedTicker<'a> {
+    #[serde(rename = "type")]
+    kind: &'a str,
+    sequence: u64,
+    product_id: &'a str,
+    price: &'a str,
+    best_bid: &'a str,
+    best_ask: &'a str,
+    /// Older tickers have no sizes.
+    #[serde(default = "nothing")]
+    best_bid_size: &'a str,
+    #[serde(default = "nothing")]
+    best_ask_size: &'a str,
+}
+
+fn nothing() -> &'static str {
+    "0"
+}
+
+/// Reads a recorded ticker; `None` if it is anything else.
+fn recorded(text: &str) -> Option<Recorded> {
+    let ticker: RecordedTicker<'_> =
+        serde_json::from_str(text).ok().filter(|it: &RecordedTicker<'_>| it.kind == "ticker")?;
+    let sides = [ticker.best_bid, ticker.best_bid_size, ticker.best_ask, ticker.best_ask_size];
+    let told = Told::best(sides, Some(ticker.price), ticker.sequence)?;
+    let recorded = Recorded::new("ticker", ticker.product_id, Some(told), text);
+    Some(recorded.with_times(&[("time", Time::Rfc3339)]))
 }

@@ -8,7 +8,7 @@
 //! | `GET /control/log` | `{"entries":[{"id","at","exchange","kind","detail","status","client_port"}],"forgotten":0}`; `?exchange=`, `?kind=`, `?after=` filter |
 //! | `DELETE /control/log` | forgets the log |
 //! | `POST /control/<exchange>/faults` | plays a fault |
-//! | `GET`, `DELETE /control/<exchange>/faults` | tells, clears all of them |
+//! | `GET`, `DELETE /control/<exchange>/faults` | tells, clears all of them; `DELETE` with `?id=` clears one |
 //! | `POST /control/<exchange>/<name>` | what only this exchange has (markets: `symbols`; Binance: `weight` too) |
 
 use std::collections::BTreeMap;
@@ -84,7 +84,11 @@ async fn of_exchange(world: &Rc<World>, method: &str, path: &str, request: &Requ
             }
         }
         ("DELETE", "faults") => {
-            let cleared = exchange.clear();
+            let cleared = match request.parameter("id").map(str::parse) {
+                None => exchange.clear(),
+                Some(Ok(id)) => usize::from(exchange.clear_one(id)),
+                Some(Err(_)) => return Answer::error(400, "`id` is the number of a fault"),
+            };
             settle(world).await;
             Answer::json(200, &json!({ "cleared": cleared }))
         }

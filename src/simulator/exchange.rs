@@ -16,7 +16,8 @@ use super::http::{Answer, Request};
 use super::journal::Journal;
 use super::order::{Kind, Order};
 use super::protocol::{Conversation, Protocol, Reply, Row, Scene, shifted};
-use super::replay::{Recorded, Recording};
+use super::recorded::{Received, Recogniser};
+use super::replay::Recording;
 use super::truth::Truth;
 
 /// Ends of connections that are remembered, for connections that have not looked yet; each looks within a moment.
@@ -169,9 +170,9 @@ impl Exchange {
         self.recordings.borrow_mut().push(recording);
     }
 
-    /// How a recorded frame of this exchange is read.
-    pub(super) fn recognise(&self, frame: &[u8]) -> Option<Recorded> {
-        self.protocol.borrow().recognise(frame)
+    /// How frames of this exchange are read; `None` if it cannot be replayed.
+    pub(super) fn recogniser(&self, frames: &[Received]) -> Option<Recogniser> {
+        self.protocol.borrow().recogniser(frames)
     }
 
     /// Looks at the recordings.
@@ -250,6 +251,13 @@ impl Exchange {
         let cleared = self.faults.borrow_mut().clear(Instant::now());
         self.announce();
         cleared
+    }
+
+    /// Clears the fault of this number, and tells whether there was one.
+    pub(super) fn clear_one(&self, id: u64) -> bool {
+        let was_there = self.faults.borrow_mut().remove(id);
+        self.announce();
+        was_there
     }
 
     /// The faults that are not over.

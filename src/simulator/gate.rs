@@ -4,7 +4,6 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
-use std::rc::Rc;
 use std::time::Duration;
 
 use rust_decimal::Decimal;
@@ -18,7 +17,7 @@ use super::http::{Answer, Request};
 use super::listing::{Form, Listing, Listings};
 use super::protocol::{Conversation, Frame, Protocol, Reply, Row, Say, Scene, SocketRules};
 use super::quota::Quota;
-use super::replay::{Recorded, Told};
+use super::recorded::{Received, Recogniser, Recorded, Time, Told};
 
 /// Its row in the table.
 pub(super) const ROW: Row = Row { name: "gate", has_socket: true, make: |_| Box::new(Gate::new()) };
@@ -214,36 +213,31 @@ impl Protocol for Gate {
         (name == "symbols").then(|| self.listings.command(body, scene))
     }
 
-    fn recognise(&self, frame: &[u8]) -> Option<Recorded> {
-        recorded(frame)
+    fn recogniser(&self, _: &[Received]) -> Option<Recogniser> {
+        Some(Recogniser::of_text("channels `spot.book_ticker` and `spot.tickers`", recorded))
     }
 }
 
 /// Reads a recorded update of a channel that is spoken here.
-fn recorded(frame: &[u8]) -> Option<Recorded> {
-    let update: Value = serde_json::from_slice(frame).ok()?;
+fn recorded(text: &str) -> Option<Recorded> {
+    let update: Value = serde_json::from_str(text).ok()?;
     let channel = CHANNELS.into_iter().find(|channel| update["channel"] == *channel)?;
     if update["event"] != "update" {
         return None;
     }
     let (told, is_best) = (&update["result"], channel == "spot.book_ticker");
-    let text = |best: &str, ticker: &str| told[if is_best { best } else { ticker }].as_str();
-    let decimal = |text: Option<&str>| number::decimal(text?);
-    let bid = decimal(text("b", "highest_bid"))?;
-    let book = Book {
-        bid: Some(Price::Number(bid)),
-        bid_size: decimal(text("B", "highest_size")).unwrap_or_default(),
-        ask: Some(Price::Number(decimal(text("a", "lowest_ask"))?)),
-        ask_size: decimal(text("A", "lowest_size")).unwrap_or_default(),
-        last: Price::Number(decimal(told["last"].as_str()).unwrap_or(bid)),
-        sequence: told["u"].as_u64().unwrap_or_default(),
-    };
-    Some(Recorded {
-        topic: channel.into(),
-        symbol: Rc::from(text("s", "currency_pair")?),
-        told: Some(Told::Best(Box::new(book))),
-        payload: std::str::from_utf8(frame).ok()?.into(),
-    })
+    let member = |best: &str, ticker: &str| told[if is_best { best } else { ticker }].as_str();
+    // Tickers have not always told the sizes.
+    let size = |best: &str, ticker: &str| member(best, ticker).unwrap_or("0");
+    let sides = [
+        member("b", "highest_bid")?,
+        size("B", "highest_size"),
+        member("a", "lowest_ask")?,
+        size("A", "lowest_size"),
+    ];
+    let best = Told::best(sides, told["last"].as_str(), told["u"].as_u64().unwrap_or_default())?;
+    let recorded = Recorded::new(channel, member("s", "currency_pair")?, Some(best), text);
+    Some(recorded.with_times(&[("time", Time::Seconds), ("time_ms", Time::Millis), ("t", Time::Millis)]))
 }
 
 /// A message of a client.
@@ -390,9 +384,15 @@ impl Conversation for Stream {
         frames
     }
 
-    fn repeat(&self, recorded: &Recorded) -> Option<Frame> {
-        let is_wanted = self.has(&recorded.topic, &recorded.symbol);
-        is_wanted.then(|| Frame::Text(recorded.payload.to_string()))
+    /// A ticker is told to those who listen to the best prices too, in the words of that channel.
+    fn repeat(&mut self, recorded: &Recorded, scene: &Scene<'_>) -> Option<Frame> {
+        if self.has(&recorded.topic, &recorded.symbol) {
+            return Some(Frame::Text(recorded.told_at(scene.wall)));
+        }
+        match &recorded.told {
+            Some(Told::Best(book)) => self.tell(&recorded.symbol, book, scene).pop(),
+            _ => None,
+        }
     }
 }
 
@@ -402,16 +402,15 @@ mod tests {
 
     #[test]
     fn recorded_updates_are_recognised_with_what_they_tell() {
-        let best = br#"{"channel":"spot.book_ticker","event":"update","result":{"u":7,"s":"ABC_USDT","b":"1.5","B":"2","a":"1.6","A":"3"}}"#;
-        let ticker = br#"{"channel":"spot.tickers","event":"update","result":{"currency_pair":"ABC_USDT","last":"1.55","lowest_ask":"1.6","highest_bid":"1.5"}}"#;
-        for (frame, topic, sequence) in [(&best[..], "spot.book_ticker", 7), (&ticker[..], "spot.tickers", 0)]
-        {
+        let best = r#"{"channel":"spot.book_ticker","event":"update","result":{"u":7,"s":"ABC_USDT","b":"1.5","B":"2","a":"1.6","A":"3"}}"#;
+        let ticker = r#"{"channel":"spot.tickers","event":"update","result":{"currency_pair":"ABC_USDT","last":"1.55","lowest_ask":"1.6","highest_bid":"1.5"}}"#;
+        for (frame, topic, sequence) in [(best, "spot.book_ticker", 7), (ticker, "spot.tickers", 0)] {
             let recorded = recorded(frame).unwrap();
             assert_eq!((&*recorded.topic, &*recorded.symbol), (topic, "ABC_USDT"));
             let Some(Told::Best(book)) = recorded.told else { panic!("no book") };
             assert_eq!((book.bid.unwrap().fixed(1), book.sequence), ("1.5".to_owned(), sequence));
         }
-        assert!(recorded(br#"{"channel":"spot.tickers","event":"subscribe","result":{}}"#).is_none());
-        assert!(recorded(b"<html>").is_none());
+        assert!(recorded(r#"{"channel":"spot.tickers","event":"subscribe","result":{}}"#).is_none());
+        assert!(recorded("<html>").is_none());
     }
 }

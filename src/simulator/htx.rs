@@ -5,13 +5,16 @@
 //! <https://huobiapi.github.io/docs/spot/v1/en/>
 
 use std::collections::BTreeSet;
-use std::io::Write as _;
+use std::io::{Read as _, Write as _};
 use std::net::IpAddr;
 use std::time::Duration;
 
 use bytes::Bytes;
 use flate2::Compression;
+use flate2::read::GzDecoder;
 use flate2::write::GzEncoder;
+use serde::Deserialize;
+use serde_json::value::RawValue;
 use serde_json::{Value, json};
 use tokio::time::Instant;
 
@@ -22,6 +25,7 @@ use super::http::{Answer, Request};
 use super::listing::{Form, Listing, Listings, split_at_counter};
 use super::protocol::{Conversation, Frame, Protocol, Reply, Row, Say, Scene, SocketRules};
 use super::quota::Quota;
+use super::recorded::{Received, Recogniser, Recorded, Time, Told};
 
 /// Its row in the table.
 pub(super) const ROW: Row = Row { name: "htx", has_socket: true, make: |_| Box::new(Htx::new()) };
@@ -52,6 +56,9 @@ const WINDOW: Duration = Duration::from_secs(1);
 /// Time between two pings, and how many may be without an answer when the next one is due.
 const PING_EVERY: Duration = Duration::from_secs(5);
 const MAX_UNANSWERED: usize = 2;
+
+/// Largest recorded frame that is read, unpacked. Best prices have some 200 bytes, depths some 100 kB.
+const MAX_UNPACKED: u64 = 1024 * 1024;
 
 struct Htx {
     listings: Listings,
@@ -181,6 +188,10 @@ impl Protocol for Htx {
     fn command(&mut self, name: &str, body: &Value, scene: &Scene<'_>) -> Option<Result<Value, String>> {
         (name == "symbols").then(|| self.listings.command(body, scene))
     }
+
+    fn recogniser(&self, _: &[Received]) -> Option<Recogniser> {
+        Some(Recogniser { frames: "topics `market.<symbol>.bbo`", read: Box::new(recorded) })
+    }
 }
 
 /// A message as the server sends it.
@@ -197,6 +208,41 @@ fn control(value: &Value) -> Say {
 /// The symbol of a topic of best prices.
 fn symbol_of(topic: &str) -> Option<&str> {
     topic.strip_prefix("market.")?.strip_suffix(".bbo")
+}
+
+#[derive(Deserialize)]
+struct Pushed<'a> {
+    ch: &'a str,
+    #[serde(borrow)]
+    tick: RecordedTick<'a>,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct RecordedTick<'a> {
+    seq_id: u64,
+    #[serde(borrow)]
+    bid: &'a RawValue,
+    #[serde(borrow)]
+    bid_size: &'a RawValue,
+    #[serde(borrow)]
+    ask: &'a RawValue,
+    #[serde(borrow)]
+    ask_size: &'a RawValue,
+}
+
+/// Reads recorded best prices, packed or not; `None` if it is anything else.
+fn recorded(frame: &[u8]) -> Option<Recorded> {
+    let mut unpacked = String::new();
+    let text = match GzDecoder::new(frame).take(MAX_UNPACKED).read_to_string(&mut unpacked) {
+        Ok(_) => &unpacked,
+        Err(_) => std::str::from_utf8(frame).ok()?,
+    };
+    let Pushed { ch, tick } = serde_json::from_str(text).ok()?;
+    let sides = [tick.bid, tick.bid_size, tick.ask, tick.ask_size].map(RawValue::get);
+    let told = Told::best(sides, None, tick.seq_id)?;
+    let recorded = Recorded::new(ch, symbol_of(ch)?, Some(told), text);
+    Some(recorded.with_times(&[("ts", Time::Millis), ("quoteTime", Time::Millis)]))
 }
 
 /// One WebSocket connection.
@@ -216,7 +262,8 @@ impl Stream {
         };
         self.symbols.insert(symbol.to_owned());
         let acknowledged = json!({ "id": id, "status": "ok", "subbed": topic, "ts": scene.unix_ms() });
-        let snapshot = scene.shown(&[symbol], book).map(|book| Say::Data(best_prices(symbol, &book, scene)));
+        let snapshot =
+            scene.first_shown(&[symbol], book).map(|book| Say::Data(best_prices(symbol, &book, scene)));
         [control(&acknowledged)].into_iter().chain(snapshot).collect()
     }
 
@@ -277,6 +324,10 @@ impl Conversation for Stream {
 
     fn tell(&mut self, symbol: &str, book: &Book, scene: &Scene<'_>) -> Vec<Frame> {
         vec![best_prices(symbol, book, scene)]
+    }
+
+    fn repeat(&mut self, recorded: &Recorded, scene: &Scene<'_>) -> Option<Frame> {
+        self.symbols.contains(&*recorded.symbol).then(|| packed(&recorded.told_at(scene.wall)))
     }
 
     /// Pings, and hangs up on a client that does not answer.

@@ -11,6 +11,8 @@ use std::time::Duration;
 
 use chrono::{DateTime, SecondsFormat, Utc};
 use rust_decimal::Decimal;
+use serde::Deserialize;
+use serde_json::value::RawValue;
 use serde_json::{Map, Value, json};
 use tokio::time::Instant;
 
@@ -19,6 +21,7 @@ use super::http::{Answer, Request};
 use super::listing::{Form, Listing, Listings};
 use super::protocol::{Conversation, Frame, Protocol, Reply, Row, Say, Scene, SocketRules};
 use super::quota::Quota;
+use super::recorded::{Received, Recogniser, Recorded, Time, Told};
 
 /// Its row in the table.
 pub(super) const ROW: Row =
@@ -168,6 +171,10 @@ impl Protocol for Kraken {
     fn command(&mut self, name: &str, body: &Value, scene: &Scene<'_>) -> Option<Result<Value, String>> {
         (name == "symbols").then(|| self.listings.command(body, scene))
     }
+
+    fn recogniser(&self, _: &[Received]) -> Option<Recogniser> {
+        Some(Recogniser::of_text("channel `ticker` of the second WebSocket API", recorded))
+    }
 }
 
 /// A body of REST that is good.
@@ -253,6 +260,37 @@ fn rest_ticker(listing: &Listing, book: &Book) -> Value {
         "h": [last, last],
         "o": last,
     })
+}
+
+#[derive(Deserialize)]
+struct Pushed<'a> {
+    channel: &'a str,
+    #[serde(borrow)]
+    data: [RecordedTicker<'a>; 1],
+}
+
+#[derive(Deserialize)]
+struct RecordedTicker<'a> {
+    symbol: &'a str,
+    #[serde(borrow)]
+    bid: &'a RawValue,
+    #[serde(borrow)]
+    bid_qty: &'a RawValue,
+    #[serde(borrow)]
+    ask: &'a RawValue,
+    #[serde(borrow)]
+    ask_qty: &'a RawValue,
+    #[serde(borrow)]
+    last: &'a RawValue,
+}
+
+/// Reads a recorded ticker; `None` if it is anything else.
+fn recorded(text: &str) -> Option<Recorded> {
+    let Pushed { channel, data: [ticker] } = serde_json::from_str(text).ok()?;
+    let sides = [ticker.bid, ticker.bid_qty, ticker.ask, ticker.ask_qty].map(RawValue::get);
+    let told = Told::best(sides, Some(ticker.last.get()), 0).filter(|_| channel == "ticker")?;
+    let recorded = Recorded::new(channel, ticker.symbol, Some(told), text);
+    Some(recorded.with_times(&[("timestamp", Time::Rfc3339)]))
 }
 
 /// When a subscription is told of a change.
@@ -347,7 +385,7 @@ impl Talk {
         });
         let acknowledged = json!({ "method": "subscribe", "result": result, "success": true });
         let mut said = vec![answer(message, acknowledged, scene)];
-        if has_snapshot && let Some(book) = scene.shown(&[symbol], book) {
+        if has_snapshot && let Some(book) = scene.first_shown(&[symbol], book) {
             said.push(Say::Data(ticker(symbol, &book, "snapshot", scene)));
         }
         said
@@ -427,6 +465,14 @@ impl Conversation for Talk {
         }
         self.said_at = scene.now;
         vec![ticker(symbol, book, "update", scene)]
+    }
+
+    fn repeat(&mut self, recorded: &Recorded, scene: &Scene<'_>) -> Option<Frame> {
+        if !self.symbols.contains(&*recorded.symbol) {
+            return None;
+        }
+        self.said_at = scene.now;
+        Some(Frame::Text(recorded.told_at(scene.wall)))
     }
 
     fn beat(&mut self, _: &dyn Protocol, scene: &Scene<'_>) -> Vec<Say> {

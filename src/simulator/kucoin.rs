@@ -12,17 +12,16 @@ use std::time::Duration;
 
 use rust_decimal::Decimal;
 use serde::Deserialize;
+use serde_json::value::RawValue;
 use serde_json::{Value, json};
 use tokio::time::Instant;
-
-use crate::market::number;
 
 use super::book::{Book, Day, Price};
 use super::http::{Answer, Request};
 use super::listing::{Form, Listing, Listings};
 use super::protocol::{Conversation, Frame, Protocol, Reply, Row, Say, Scene, SocketRules};
 use super::quota::Quota;
-use super::replay::{Recorded, Told};
+use super::recorded::{Received, Recogniser, Recorded, Time, Told};
 
 /// Its row in the table.
 pub(super) const ROW: Row = Row { name: "kucoin", has_socket: true, make: |_| Box::new(KuCoin::new()) };
@@ -207,8 +206,8 @@ impl Protocol for KuCoin {
         }
     }
 
-    fn recognise(&self, frame: &[u8]) -> Option<Recorded> {
-        recorded(frame)
+    fn recogniser(&self, _: &[Received]) -> Option<Recogniser> {
+        Some(Recogniser::of_text("topics `/market/ticker:<symbol>` and `/market/ticker:all`", recorded))
     }
 }
 
@@ -352,6 +351,17 @@ impl Talk {
         Ok(())
     }
 
+    /// A frame about a symbol, of the topic by which it is listened to.
+    fn message(&self, symbol: &str, data: &str) -> Frame {
+        let (topic, subject) = match self.hears_all {
+            true => ("all", symbol),
+            false => (symbol, "trade.ticker"),
+        };
+        Frame::Text(format!(
+            r#"{{"type":"message","topic":"{TOPIC}{topic}","subject":"{subject}","data":{data}}}"#
+        ))
+    }
+
     fn unsubscribe(&mut self, topic: &str) {
         match topic.strip_prefix(TOPIC).unwrap_or_default() {
             "all" => (self.hears_all, self.symbols) = (false, BTreeSet::new()),
@@ -409,30 +419,26 @@ impl Conversation for Talk {
 
     fn tell(&mut self, symbol: &str, book: &Book, scene: &Scene<'_>) -> Vec<Frame> {
         let Some(listing) = self.listings.get(symbol) else { return Vec::new() };
-        let (topic, subject) = match self.hears_all {
-            true => (format!("{TOPIC}all"), symbol),
-            false => (format!("{TOPIC}{symbol}"), "trade.ticker"),
-        };
-        let data = best(listing, book, scene);
-        let told = json!({ "type": "message", "topic": topic, "subject": subject, "data": data });
-        vec![Frame::Text(told.to_string())]
+        vec![self.message(symbol, &best(listing, book, scene).to_string())]
     }
 
     fn beat(&mut self, _: &dyn Protocol, scene: &Scene<'_>) -> Vec<Say> {
-        let silence = scene.scaled(SILENCE).max(MIN_SILENCE);
+        let silence = scene.patience(SILENCE).max(MIN_SILENCE);
         let is_over = scene.now.duration_since(self.pinged_at) >= silence;
         if is_over { vec![Say::Close(1000, "no ping".to_owned())] } else { Vec::new() }
     }
 
-    fn repeat(&self, recorded: &Recorded) -> Option<Frame> {
-        self.symbols.contains(&*recorded.symbol).then(|| Frame::Text(recorded.payload.to_string()))
+    fn repeat(&mut self, recorded: &Recorded, scene: &Scene<'_>) -> Option<Frame> {
+        let is_wanted = self.symbols.contains(&*recorded.symbol);
+        is_wanted.then(|| self.message(&recorded.symbol, &recorded.told_at(scene.wall)))
     }
 }
 
 #[derive(Deserialize)]
 struct Pushed {
     topic: String,
-    data: RecordedTicker,
+    subject: String,
+    data: Box<RawValue>,
 }
 
 #[derive(Deserialize)]
@@ -447,23 +453,15 @@ struct RecordedTicker {
 }
 
 /// Reads a recorded ticker; `None` if it is anything else.
-fn recorded(frame: &[u8]) -> Option<Recorded> {
-    let text = std::str::from_utf8(frame).ok()?;
-    let Pushed { topic, data } = serde_json::from_str(text).ok()?;
-    let symbol = topic.strip_prefix(TOPIC).filter(|symbol| *symbol != "all")?;
-    let price = |text: &str| number::decimal(text).map(Price::Number);
-    let book = Book {
-        bid: Some(price(&data.best_bid)?),
-        bid_size: number::decimal(&data.best_bid_size)?,
-        ask: Some(price(&data.best_ask)?),
-        ask_size: number::decimal(&data.best_ask_size)?,
-        last: price(&data.price)?,
-        sequence: data.sequence.parse().ok()?,
+fn recorded(text: &str) -> Option<Recorded> {
+    let Pushed { topic, subject, data } = serde_json::from_str(text).ok()?;
+    let symbol = match topic.strip_prefix(TOPIC)? {
+        "all" => &subject,
+        symbol => symbol,
     };
-    Some(Recorded {
-        topic: topic.as_str().into(),
-        symbol: symbol.into(),
-        told: Some(Told::Best(Box::new(book))),
-        payload: text.into(),
-    })
+    let ticker: RecordedTicker = serde_json::from_str(data.get()).ok()?;
+    let sides = [&*ticker.best_bid, &ticker.best_bid_size, &ticker.best_ask, &ticker.best_ask_size];
+    let told = Told::best(sides, Some(&ticker.price), ticker.sequence.parse().ok()?)?;
+    let recorded = Recorded::new(&topic, symbol, Some(told), data.get());
+    Some(recorded.with_times(&[("time", Time::Millis), ("Time", Time::Millis)]))
 }

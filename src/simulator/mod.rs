@@ -49,6 +49,7 @@ mod order;
 
 mod protocol;
 mod quota;
+mod recorded;
 mod replay;
 mod server;
 mod session;
@@ -61,6 +62,7 @@ use front::Front;
 use journal::Journal;
 
 use protocol::PROTOCOLS;
+use recorded::Received;
 use truth::Truth;
 
 /// Time between two steps of the true prices. Symbols follow in turns, each with one step out of
@@ -249,9 +251,9 @@ fn begin(options: SimulatorOptions) -> Result<(SocketAddr, Rc<World>), Simulator
 
 fn replay_all(options: &SimulatorOptions, exchanges: &[Rc<Exchange>]) -> Result<(), SimulatorError> {
     let names: Vec<&'static str> = exchanges.iter().map(|exchange| exchange.row.name).collect();
-    let recognise = |index: usize, frame: &[u8]| exchanges[index].recognise(frame);
+    let recogniser = |index: usize, frames: &[Received]| exchanges[index].recogniser(frames);
     for path in &options.replay {
-        let (index, recording) = replay::read(path, options.speed, &names, recognise)
+        let (index, recording) = replay::read(path, options.speed, &names, recogniser)
             .map_err(|error| SimulatorError::Replay(error.to_string()))?;
         exchanges[index].replay(recording);
     }

@@ -7,7 +7,6 @@
 
 use std::collections::BTreeSet;
 use std::net::IpAddr;
-use std::rc::Rc;
 use std::time::Duration;
 
 use rust_decimal::Decimal;
@@ -15,14 +14,12 @@ use serde::Deserialize;
 use serde_json::{Value, json};
 use tokio::time::Instant;
 
-use crate::market::number;
-
 use super::book::{Book, Day, Price};
 use super::http::{Answer, Request};
 use super::listing::{Form, Listing, Listings};
 use super::protocol::{Conversation, Frame, Protocol, Reply, Row, Say, Scene, SocketRules};
 use super::quota::Quota;
-use super::replay::{Recorded, Told};
+use super::recorded::{Received, Recogniser, Recorded, Time, Told};
 
 /// Its row in the table.
 pub(super) const ROW: Row = Row { name: "okx", has_socket: true, make: |_| Box::new(Okx::new()) };
@@ -175,8 +172,8 @@ impl Protocol for Okx {
         (name == "symbols").then(|| self.listings.command(body, scene))
     }
 
-    fn recognise(&self, frame: &[u8]) -> Option<Recorded> {
-        recorded(frame)
+    fn recogniser(&self, _: &[Received]) -> Option<Recogniser> {
+        Some(Recogniser::of_text("channel `tickers` of the spot market", recorded))
     }
 }
 
@@ -360,7 +357,7 @@ impl Talk {
         said.push(Say::Control(acknowledged(argument, command)));
         self.topics.insert((channel.clone(), inst_id.clone()));
         self.listings.retain(|known| known.symbol != listing.symbol);
-        let book = listing.shown(scene);
+        let book = scene.first_shown(&[&listing.symbol, &listing.direction()], listing.book.clone());
         said.extend(book.map(|book| Say::Data(push(channel, &listing, &book, scene))));
         self.listings.push(listing);
     }
@@ -430,13 +427,14 @@ impl Conversation for Talk {
     }
 
     fn beat(&mut self, _: &dyn Protocol, scene: &Scene<'_>) -> Vec<Say> {
-        let is_over = scene.now.duration_since(self.active_at) >= scene.scaled(SILENCE);
+        let is_over = scene.now.duration_since(self.active_at) >= scene.patience(SILENCE);
         if is_over { vec![Say::Close(NO_DATA, "No data received in 30s.".to_owned())] } else { Vec::new() }
     }
 
-    fn repeat(&self, recorded: &Recorded) -> Option<Frame> {
-        let topic = ("tickers".to_owned(), recorded.symbol.to_string());
-        self.topics.contains(&topic).then(|| Frame::Text(recorded.payload.to_string()))
+    fn repeat(&mut self, recorded: &Recorded, scene: &Scene<'_>) -> Option<Frame> {
+        self.active_at = scene.now;
+        let topic = (recorded.topic.clone(), recorded.symbol.to_string());
+        self.topics.contains(&topic).then(|| Frame::Text(recorded.told_at(scene.wall)))
     }
 
     fn farewell(&self, _: &Scene<'_>) -> Option<Frame> {
@@ -468,24 +466,11 @@ struct RecordedTicker {
 }
 
 /// Reads a recorded ticker of the spot market; `None` if it is anything else.
-fn recorded(frame: &[u8]) -> Option<Recorded> {
-    let text = std::str::from_utf8(frame).ok()?;
-    let pushed: Pushed = serde_json::from_str(text).ok()?;
-    let ticker = pushed.data.first().filter(|ticker| ticker.inst_type == "SPOT")?;
-    let price = |text: &str| number::decimal(text).map(Price::Number);
-    let book = Book {
-        bid: Some(price(&ticker.bid_px)?),
-        bid_size: number::decimal(&ticker.bid_sz)?,
-        ask: Some(price(&ticker.ask_px)?),
-        ask_size: number::decimal(&ticker.ask_sz)?,
-        last: price(&ticker.last)?,
-        sequence: 0,
-    };
-    let symbol: Rc<str> = pushed.arg.inst_id.as_str().into();
-    Some(Recorded {
-        topic: "tickers".into(),
-        symbol,
-        told: Some(Told::Best(Box::new(book))),
-        payload: text.into(),
-    })
+fn recorded(text: &str) -> Option<Recorded> {
+    let Pushed { arg, data } = serde_json::from_str(text).ok()?;
+    let ticker = data.first().filter(|ticker| ticker.inst_type == "SPOT" && arg.channel == "tickers")?;
+    let sides = [&*ticker.bid_px, &ticker.bid_sz, &ticker.ask_px, &ticker.ask_sz];
+    let told = Told::best(sides, Some(&ticker.last), 0)?;
+    let recorded = Recorded::new(&arg.channel, &arg.inst_id, Some(told), text);
+    Some(recorded.with_times(&[("ts", Time::Millis)]))
 }

@@ -21,7 +21,8 @@ use super::book::Book;
 use super::faults::Faults;
 use super::http::{Answer, Request};
 use super::listing::{Listing, Listings};
-use super::replay::{Recorded, Recording};
+use super::recorded::{Received, Recogniser, Recorded};
+use super::replay::Recording;
 use super::truth::Truth;
 use super::{binance, bitfinex, bitstamp, bybit, cbr, coinbase, coingecko, gate, htx, kraken, kucoin, okx};
 
@@ -107,9 +108,9 @@ pub(super) trait Protocol {
         None
     }
 
-    /// Reads a recorded frame; `None` if it is not a frame of this exchange, or not one that is pushed.
-    fn recognise(&self, frame: &[u8]) -> Option<Recorded> {
-        let _ = frame;
+    /// How recordings of it are read, which may depend on what else was received; `None` if it cannot be replayed.
+    fn recogniser(&self, frames: &[Received]) -> Option<Recogniser> {
+        let _ = frames;
         None
     }
 }
@@ -142,8 +143,8 @@ pub(super) trait Conversation {
     }
 
     /// A recorded frame in the form that this connection takes it in; `None` if it was not subscribed to.
-    fn repeat(&self, recorded: &Recorded) -> Option<Frame> {
-        let _ = recorded;
+    fn repeat(&mut self, recorded: &Recorded, scene: &Scene<'_>) -> Option<Frame> {
+        let _ = (recorded, scene);
         None
     }
 
@@ -228,6 +229,13 @@ impl Scene<'_> {
         scaled(length, self.speed)
     }
 
+    /// The same for what ends a connection of a client that does too little. A recording comes `speed` times as fast
+    /// as the client was made for, and is not to end with its patience: such a client gets the real time.
+    pub(super) fn patience(&self, length: Duration) -> Duration {
+        let is_replaying = !self.recordings.is_empty();
+        scaled(length, if is_replaying { self.speed.min(1.0) } else { self.speed })
+    }
+
     /// The next number of the exchange's sequence.
     pub(super) fn next_sequence(&self) -> u64 {
         self.sequence.set(self.sequence.get() + 1);
@@ -244,6 +252,13 @@ impl Scene<'_> {
     pub(super) fn shown(&self, names: &[&str], healthy: Book) -> Option<Book> {
         let healthy = self.recorded(names).unwrap_or(healthy);
         self.faults.shown(self.transport, names, healthy, self.now)
+    }
+
+    /// What a subscription is answered with, where the exchange does: what is shown. `None` also while a recording has
+    /// not told the symbol yet, because the first frame that it holds is that answer.
+    pub(super) fn first_shown(&self, names: &[&str], healthy: Book) -> Option<Book> {
+        let is_to_come = |symbol: &&str| self.recordings.iter().any(|recording| recording.is_to_come(symbol));
+        if names.first().is_some_and(is_to_come) { None } else { self.shown(names, healthy) }
     }
 
     /// The recording's book of a symbol; `None` if it is not replayed.

@@ -4,7 +4,7 @@
 //! connection has a place of its own in the recording and reads on from there, so a slow client loses nothing and
 //! costs nothing.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::fs::File;
 use std::io::{BufRead, BufReader, Read};
 use std::path::{Path, PathBuf};
@@ -16,34 +16,17 @@ use flate2::read::MultiGzDecoder;
 use serde::Deserialize;
 use tokio::time::Instant;
 
-use super::book::Book;
+use super::book::{Book, Price};
 use super::protocol::scaled;
+use super::recorded::{Received, Recogniser, Recorded, Told};
 
 /// Largest recording that is read, unpacked. The largest real one here has 8 MB; a day of a busy symbol has 2 GB and
 /// belongs cut into parts.
 const MAX_BYTES: u64 = 512 * 1024 * 1024;
 
-/// One recorded frame, as an exchange has recognised it.
-#[derive(Debug, Clone)]
-pub(super) struct Recorded {
-    /// The subscription that it belongs to, as that exchange names it.
-    pub topic: Rc<str>,
-    /// Its symbol.
-    pub symbol: Rc<str>,
-    /// What it tells about the book; `None` if nothing.
-    pub told: Option<Told>,
-    /// The frame without the exchange's envelope.
-    pub payload: Rc<str>,
-}
-
-/// What a recorded frame tells about the book of its symbol.
-#[derive(Debug, Clone)]
-pub(super) enum Told {
-    /// Bid and ask; the last price in it is not used.
-    Best(Box<Book>),
-    /// The last price.
-    Last(super::book::Price),
-}
+/// Time without a further subscription after which a play begins, so that a client that subscribes to one symbol at a
+/// time (KuCoin's limits ask for a tenth of a second between two) hears each of them from the first frame on.
+const SETTLE: Duration = Duration::from_millis(500);
 
 /// A recording that cannot be played.
 #[derive(Debug, thiserror::Error)]
@@ -58,17 +41,20 @@ pub(super) struct ReplayError {
 /// A recording of one exchange, and how far it has been played.
 #[derive(Debug)]
 pub(super) struct Recording {
-    frames: Vec<(Duration, Recorded)>,
+    frames: Vec<(Duration, Rc<Recorded>)>,
     speed: f64,
     started_at: Option<Instant>,
     /// How many frames have gone into `books`.
     told: usize,
     books: HashMap<Rc<str>, Book>,
+    /// The symbols of which a frame has been played.
+    begun: HashSet<Rc<str>>,
 }
 
 impl Recording {
-    fn new(frames: Vec<(Duration, Recorded)>, speed: f64) -> Self {
-        let mut recording = Self { frames, speed, started_at: None, told: 0, books: HashMap::new() };
+    fn new(frames: Vec<(Duration, Rc<Recorded>)>, speed: f64) -> Self {
+        let mut recording =
+            Self { frames, speed, started_at: None, told: 0, books: HashMap::new(), begun: HashSet::new() };
         recording.open();
         recording
     }
@@ -91,12 +77,20 @@ impl Recording {
             if let Some(last) = lasts.remove(symbol) {
                 book.last = last;
             }
+            if let (Price::Missing, Some(bid)) = (&book.last, &book.bid) {
+                book.last = bid.clone();
+            }
         }
     }
 
     /// Whether it holds prices of this symbol.
     pub(super) fn covers(&self, symbol: &str) -> bool {
         self.books.contains_key(symbol)
+    }
+
+    /// Whether it holds prices of this symbol, and none of them has been played.
+    pub(super) fn is_to_come(&self, symbol: &str) -> bool {
+        self.covers(symbol) && !self.begun.contains(symbol)
     }
 
     /// The symbols that it holds prices of.
@@ -109,9 +103,11 @@ impl Recording {
         self.books.get(symbol).cloned()
     }
 
-    /// Begins to play, unless it has begun before.
+    /// Begins to play as soon as nobody has subscribed for a moment, unless it has begun before.
     pub(super) fn start(&mut self, now: Instant) {
-        self.started_at.get_or_insert(now);
+        if self.started_at.is_none_or(|started_at| started_at > now) {
+            self.started_at = Some(now + SETTLE);
+        }
     }
 
     /// When a frame is due; `None` past the end, and while the play has not begun.
@@ -121,7 +117,7 @@ impl Recording {
     }
 
     /// The frame of this index; `None` past the end.
-    pub(super) fn frame(&self, index: usize) -> Option<&Recorded> {
+    pub(super) fn frame(&self, index: usize) -> Option<&Rc<Recorded>> {
         self.frames.get(index).map(|(_, frame)| frame)
     }
 
@@ -140,10 +136,13 @@ impl Recording {
         while self.due_at(self.told).is_some_and(|due_at| due_at <= now) {
             let (_, frame) = &self.frames[self.told];
             match &frame.told {
-                Some(Told::Best(book)) => {
-                    let last = self.books.get(&frame.symbol).map(|book| book.last.clone());
-                    let last = last.unwrap_or_else(|| book.last.clone());
-                    self.books.insert(Rc::clone(&frame.symbol), Book { last, ..(**book).clone() });
+                Some(Told::Best(told)) => {
+                    let mut book = (**told).clone();
+                    if let (Price::Missing, Some(known)) = (&book.last, self.books.get(&frame.symbol)) {
+                        book.last = known.last.clone();
+                    }
+                    self.books.insert(Rc::clone(&frame.symbol), book);
+                    self.begun.insert(Rc::clone(&frame.symbol));
                 }
                 Some(Told::Last(last)) => {
                     if let Some(book) = self.books.get_mut(&frame.symbol) {
@@ -158,7 +157,7 @@ impl Recording {
 }
 
 /// Reads a recording of one of the exchanges with these names, and tells of which: the one whose name the file's begins
-/// with, else the first that recognises a price in it. `recognise` reads a frame as one of that index.
+/// with, else the first that recognises a price in it. `recogniser` is how the exchange of that index reads frames.
 ///
 /// # Errors
 /// When the file cannot be read, or holds no price that one of them recognises.
@@ -166,38 +165,51 @@ pub(super) fn read(
     path: &Path,
     speed: f64,
     names: &[&str],
-    recognise: impl Fn(usize, &[u8]) -> Option<Recorded>,
+    recogniser: impl Fn(usize, &[Received]) -> Option<Recogniser>,
 ) -> Result<(usize, Recording), ReplayError> {
     let refuse = |reason: String| ReplayError { path: path.to_owned(), reason };
-    let lines = lines(path).map_err(|error| refuse(error.to_string()))?;
+    let received = lines(path).map_err(|error| refuse(error.to_string()))?;
     let file_name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
+    let is_named = |index: usize| file_name.starts_with(names[index]);
     let mut candidates: Vec<usize> = (0..names.len()).collect();
-    candidates.sort_by_key(|index| !file_name.starts_with(names[*index]));
+    candidates.sort_by_key(|index| !is_named(*index));
+    let mut replayable = Vec::new();
     for index in candidates {
-        let mut frames = Vec::new();
+        let Some(recogniser) = recogniser(index, &received) else { continue };
+        let mut frames: Vec<(Duration, Rc<Recorded>)> = Vec::new();
         let mut first_at = None;
         // Recorders write frames in the order of receipt; a clock that was set back must not stall the play.
         let mut latest = Duration::ZERO;
-        for (at, frame) in &lines {
-            if let Some(recorded) = recognise(index, frame) {
+        for (at, frame) in &received {
+            if let Some(mut recorded) = (recogniser.read)(frame) {
                 latest = latest.max(at.saturating_sub(*first_at.get_or_insert(*at)));
-                frames.push((latest, recorded));
+                if let Some(Told::Best(book)) = &mut recorded.told
+                    && book.sequence == 0
+                {
+                    book.sequence = frames.len() as u64 + 1;
+                }
+                frames.push((latest, Rc::new(recorded)));
             }
         }
         let has_prices = frames.iter().any(|(_, frame)| matches!(frame.told, Some(Told::Best(_))));
         if has_prices {
             return Ok((index, Recording::new(frames, speed)));
         }
+        replayable.push((index, format!("{} ({})", names[index], recogniser.frames)));
     }
+    let is_known = (0..names.len()).any(is_named);
+    let tried = replayable.into_iter().filter(|(index, _)| !is_known || is_named(*index));
+    let tried: Vec<String> = tried.map(|(_, words)| words).collect();
     Err(refuse(format!(
-        "none of its {} frames is a price of an exchange that can be replayed ({})",
-        lines.len(),
-        names.join(", ")
+        "none of its {} frames is one that is replayed: {}. Frames of other channels and of retired formats tell no \
+         best prices that a client of today understands",
+        received.len(),
+        if tried.is_empty() { "that exchange is not".to_owned() } else { tried.join(", ") }
     )))
 }
 
 /// The received frames of a file with their times since 1970.
-fn lines(path: &Path) -> std::io::Result<Vec<(Duration, Vec<u8>)>> {
+fn lines(path: &Path) -> std::io::Result<Vec<Received>> {
     let bad = |line: usize, what: &str| {
         let message = format!(
             "line {line}: {what} (allowed: `<nanoseconds> <frame>`, or JSON objects with dir, ts and data)"
@@ -236,7 +248,7 @@ struct Line {
 }
 
 /// A line that is an object; `None` if it is not a received frame.
-fn object(line: &str) -> Result<Option<(Duration, Vec<u8>)>, String> {
+fn object(line: &str) -> Result<Option<Received>, String> {
     let line: Line = serde_json::from_str(line).map_err(|error| error.to_string())?;
     if line.dir != "recv" {
         return Ok(None);
@@ -260,22 +272,19 @@ mod tests {
     use std::io::Write as _;
 
     use super::*;
-    use crate::simulator::book::Price;
     use rust_decimal::Decimal;
 
-    /// A protocol of one line per frame, `SYMBOL PRICE`, of the second exchange.
-    fn recognise(index: usize, frame: &[u8]) -> Option<Recorded> {
-        if index == 0 {
-            return None;
-        }
-        let (symbol, price) = std::str::from_utf8(frame).ok()?.split_once(' ')?;
+    /// A protocol of one line per frame, `SYMBOL PRICE`.
+    fn recognise(frame: &str) -> Option<Recorded> {
+        let (symbol, price) = frame.split_once(' ')?;
         let price: Decimal = price.parse().ok()?;
-        Some(Recorded {
-            topic: symbol.into(),
-            symbol: symbol.into(),
-            told: Some(Told::Best(Box::new(Book::around(price, 2, 10)))),
-            payload: "".into(),
-        })
+        let told = Told::Best(Box::new(Book { last: Price::Missing, ..Book::around(price, 2, 10) }));
+        Some(Recorded::new(symbol, symbol, Some(told), ""))
+    }
+
+    /// The second exchange speaks it.
+    fn recogniser(index: usize, _: &[Received]) -> Option<Recogniser> {
+        (index == 1).then(|| Recogniser::of_text("lines of a symbol and a price", recognise))
     }
 
     fn file(text: &str) -> tempfile::NamedTempFile {
@@ -286,7 +295,7 @@ mod tests {
 
     fn recording(text: &str) -> Result<Recording, ReplayError> {
         let file = file(text);
-        read(file.path(), 2.0, &["nobody", "lines"], recognise).map(|(index, recording)| {
+        read(file.path(), 2.0, &["nobody", "lines"], recogniser).map(|(index, recording)| {
             assert_eq!(index, 1);
             recording
         })
@@ -298,8 +307,7 @@ mod tests {
         let now = Instant::now();
         assert_eq!(recording.due_at(0), None);
         assert_eq!(recording.place(now), 0);
-        recording.start(now);
-        recording.start(now + Duration::from_secs(9));
+        recording.start(now - SETTLE);
         let due: Vec<_> = (0..4).map(|index| recording.due_at(index)).collect();
         let second = Some(now + Duration::from_secs(1));
         assert_eq!(due, [Some(now), second, second, None]);
@@ -308,12 +316,23 @@ mod tests {
     }
 
     #[test]
+    fn a_play_begins_a_moment_after_the_last_subscription_and_then_waits_for_nobody() {
+        let mut recording = recording("1000000000 A 5\n").unwrap();
+        let now = Instant::now();
+        recording.start(now);
+        recording.start(now + SETTLE / 2);
+        assert_eq!(recording.due_at(0), Some(now + SETTLE / 2 + SETTLE));
+        recording.start(now + SETTLE * 2);
+        assert_eq!(recording.due_at(0), Some(now + SETTLE / 2 + SETTLE));
+    }
+
+    #[test]
     fn books_start_at_the_first_recorded_price_and_stay_at_the_last() {
         let mut recording = recording("1000000000 A 5\n3000000000 A 7\n3000000000 B 1\n").unwrap();
         let now = Instant::now();
         let bid = |recording: &Recording, symbol| recording.book(symbol).unwrap().bid.unwrap().fixed(2);
         assert_eq!((bid(&recording, "A"), bid(&recording, "B")), ("4.99".to_owned(), "0.99".to_owned()));
-        recording.start(now);
+        recording.start(now - SETTLE);
         recording.advance(now);
         assert_eq!(bid(&recording, "A"), "4.99");
         recording.advance(now + Duration::from_secs(60));
@@ -335,7 +354,7 @@ mod tests {
             let error = recording(text).unwrap_err().to_string();
             assert!(error.contains(said), "{text:?}: {error}");
         }
-        let absent = read(Path::new("/nonexistent/file"), 1.0, &[], recognise).unwrap_err().to_string();
+        let absent = read(Path::new("/nonexistent/file"), 1.0, &[], recogniser).unwrap_err().to_string();
         assert!(absent.contains("cannot replay `/nonexistent/file`"), "{absent}");
     }
 

@@ -271,21 +271,18 @@ impl<'a> Session<'a> {
         for index in 0..self.places.len() {
             while self.out.len() < MAX_PIECE && self.delayed.len() < MAX_DELAYED {
                 let place = self.places[index];
-                let talk = &self.talk;
                 let due = self.exchange.with_recordings(|all| {
                     let recording = all.get(index)?;
-                    if recording.due_at(place)? > now {
-                        return None;
-                    }
-                    let recorded = recording.frame(place)?;
-                    Some((talk.repeat(recorded), Rc::clone(&recorded.symbol), recorded.told.is_some()))
+                    if recording.due_at(place)? > now { None } else { recording.frame(place).cloned() }
                 });
-                let Some((frame, symbol, tells)) = due else { break };
+                let Some(recorded) = due else { break };
                 self.places[index] = place + 1;
+                let (symbol, tells) = (&recorded.symbol, recorded.told.is_some());
+                let frame = self.with_talk(|talk, _, scene| talk.repeat(&recorded, scene));
                 let Some(frame) = frame else { continue };
-                match self.exchange.bends(&symbol) {
+                match self.exchange.bends(symbol) {
                     false => self.say(Say::Data(frame)),
-                    true if tells => self.tell_bent(&symbol),
+                    true if tells => self.tell_bent(symbol),
                     true => {}
                 }
             }

@@ -63,7 +63,7 @@ pub(crate) fn recordings() -> Option<PathBuf> {
     None
 }
 
-fn read_gz(file: PathBuf) -> String {
+fn read_gz(file: impl AsRef<Path>) -> String {
     let mut text = String::new();
     GzDecoder::new(fs::File::open(file).unwrap()).read_to_string(&mut text).unwrap();
     text
@@ -71,16 +71,16 @@ fn read_gz(file: PathBuf) -> String {
 
 /// A line of `decode`'s output.
 #[derive(Debug, Deserialize)]
-struct Line {
+pub(crate) struct Line {
     #[serde(default)]
-    quotes: Vec<QuoteLine>,
+    pub(crate) quotes: Vec<QuoteLine>,
     #[serde(default)]
     refused: Vec<Value>,
     error: Option<String>,
 }
 
 #[derive(Debug, Deserialize)]
-struct QuoteLine {
+pub(crate) struct QuoteLine {
     direction: String,
     bid: Option<Box<RawValue>>,
     ask: Option<Box<RawValue>>,
@@ -89,10 +89,10 @@ struct QuoteLine {
 }
 
 /// A quote in a form that compares: direction, bid, ask, last, milliseconds since 1970.
-type Quote = (String, Option<Decimal>, Option<Decimal>, Option<Decimal>, Option<i64>);
+pub(crate) type Quote = (String, Option<Decimal>, Option<Decimal>, Option<Decimal>, Option<i64>);
 
 impl QuoteLine {
-    fn quote(&self) -> Quote {
+    pub(crate) fn quote(&self) -> Quote {
         let number =
             |raw: &Option<Box<RawValue>>| raw.as_ref().map(|raw| number::decimal(raw.get()).unwrap());
         let time = self.quoted_at.as_ref().map(|time| DateTime::parse_from_rfc3339(time).unwrap());
@@ -292,20 +292,24 @@ fn a_table_of_the_bank_of_russia_gives_every_currency_for_one_unit() {
 fn a_session_gives_nothing_but_the_tickers_of_the_channel_that_is_used() {
     let Some(folder) = recordings() else { return };
     for (exchange, name, num_tickers) in SESSIONS {
-        let lines = session(&folder, exchange, &format!("ws/{name}.jsonl.gz"));
+        let lines = session(exchange, &folder.join(format!("ws/{name}.jsonl.gz")));
         assert_eq!(lines.iter().map(|line| line.quotes.len()).sum::<usize>(), *num_tickers, "{name}");
         assert!(lines.iter().all(|line| line.refused.is_empty()), "{name}");
     }
 }
 
-/// The frames and bodies of a recorded session, read as lines.
-fn session(folder: &Path, exchange: &str, file: &str) -> Vec<Line> {
+/// The frames and bodies of a recorded session, over one socket or as bodies, and what is made of each.
+pub(crate) fn session(exchange: &str, file: &Path) -> Vec<Line> {
     let mut frames = String::new();
     let mut num_frames = 0;
-    for line in read_gz(folder.join(file)).lines() {
+    for line in read_gz(file).lines() {
         let line: Value = serde_json::from_str(line).unwrap();
         if matches!(line["dir"].as_str(), Some("recv" | "http")) {
-            frames.push_str(&serde_json::to_string(&line["data"]).unwrap());
+            let frame = match line["b64"].as_str() {
+                Some(encoded) => Value::from(format!("b64:{encoded}")),
+                None => line["data"].clone(),
+            };
+            frames.push_str(&frame.to_string());
             frames.push('\n');
             num_frames += 1;
         }
@@ -327,7 +331,7 @@ fn a_session_of_many_channels_gives_a_quote_for_every_ticker_and_for_nothing_els
         ("bybit", "ws/bybit_v5_2025-06-13.jsonl.gz", 337, 0),
         ("kucoin", "ws/kucoin_2021-04-25.jsonl.gz", 830, 0),
     ] {
-        let lines = session(&folder, exchange, file);
+        let lines = session(exchange, &folder.join(file));
         assert_eq!(lines.iter().map(|line| line.quotes.len()).sum::<usize>(), num_quotes, "{file}");
         assert_eq!(lines.iter().map(|line| line.refused.len()).sum::<usize>(), num_refused, "{file}");
         assert!(lines.iter().all(|line| line.error.is_none()), "{file}");

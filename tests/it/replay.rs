@@ -21,6 +21,8 @@ use tokio::time::{Instant, sleep, timeout_at};
 use crate::recordings::recordings;
 use crate::support::World;
 
+mod exchanges;
+
 /// Plays the six minutes of the longest recordings in 18 s.
 const SPEED: f64 = 20.0;
 
@@ -94,20 +96,20 @@ fn recorded() -> BTreeMap<String, u64> {
 }
 
 /// What the service says of the exchange, asked without HTTP: refusals are counted there by their reasons.
-async fn heard(world: &World) -> ExchangeHealth {
+async fn heard(world: &World, exchange: &str) -> ExchangeHealth {
     let health = world.book().send(GetHealth).await.unwrap();
-    health.exchanges.into_iter().find(|exchange| exchange.name.as_str() == "binance").unwrap()
+    health.exchanges.into_iter().find(|row| row.name.as_str() == exchange).unwrap()
 }
 
 /// Follows a play to its end: the last courses come, digit by digit, and hold.
 async fn follow(world: &World) -> ExchangeHealth {
     world.until(QUESTION, |answer| answer.text == LAST_COURSES).await;
     // The same middles may have been there before the end; from the end on they are for good.
-    let mut told = heard(world).await.quotes_total;
+    let mut told = heard(world, "binance").await.quotes_total;
     let mut ends_at = Instant::now() + QUIET;
     while Instant::now() < ends_at {
         sleep(Duration::from_millis(100)).await;
-        let tells = heard(world).await.quotes_total;
+        let tells = heard(world, "binance").await.quotes_total;
         // Polls confirm the last prices: a few quotes a second. The play brings thousands.
         if tells > told + 20 {
             ends_at = Instant::now() + QUIET;
@@ -120,7 +122,7 @@ async fn follow(world: &World) -> ExchangeHealth {
         assert_eq!((answer.status, answer.text.as_str()), (200, LAST_COURSES));
         sleep(Duration::from_millis(50)).await;
     }
-    heard(world).await
+    heard(world, "binance").await
 }
 
 /// A reader first, because the play begins with its subscription; the service joins while it is under way.

@@ -11,7 +11,7 @@ use serde_json::{Value, json};
 use super::super::book::{Book, Day, Price};
 use super::super::http::{Answer, Request};
 use super::super::protocol::{Conversation, Frame, Protocol, Say, Scene, SocketRules};
-use super::super::replay::Recorded;
+use super::super::recorded::Recorded;
 use super::super::truth::place_of;
 use super::rest::{fixed, printed};
 
@@ -315,8 +315,8 @@ impl Conversation for Stream {
         frames.into_iter().map(Say::Data).collect()
     }
 
-    fn repeat(&self, recorded: &Recorded) -> Option<Frame> {
-        let is_wanted = self.topics.contains(&*recorded.topic);
+    fn repeat(&mut self, recorded: &Recorded, _: &Scene<'_>) -> Option<Frame> {
+        let is_wanted = self.topics.contains(&recorded.topic);
         is_wanted.then(|| self.framed(&recorded.topic, &recorded.payload))
     }
 

@@ -1,7 +1,7 @@
 //! What Bitfinex really sent.
 
-use super::samples::{check_pairs, documented, session};
-use super::{Quote, QuoteLine, quotes_of, recordings, run};
+use super::samples::{check_pairs, documented};
+use super::{Quote, QuoteLine, quotes_of, recordings, run, session};
 use ratebook::market::number;
 
 fn direction_of(symbol: &str) -> String {
@@ -54,7 +54,7 @@ fn every_documented_sample_of_bitfinex_gives_its_price_or_none() {
 #[test]
 fn a_session_of_bitfinex_gives_a_quote_for_every_ticker_and_for_nothing_else() {
     let Some(folder) = recordings() else { return };
-    let lines = session(&folder, "bitfinex_2021-04-17.jsonl.gz", "bitfinex");
+    let lines = session("bitfinex", &folder.join("ws/bitfinex_2021-04-17.jsonl.gz"));
     let quotes: Vec<Quote> = lines.iter().flat_map(|line| &line.quotes).map(QuoteLine::quote).collect();
     assert_eq!(quotes.len(), 21);
     assert!(lines.iter().all(|line| line.refused.is_empty() && line.error.is_none()));

@@ -2,8 +2,8 @@
 
 use std::collections::BTreeMap;
 
-use super::samples::{check_pairs, documented, session};
-use super::{QuoteLine, quotes_of, recordings};
+use super::samples::{check_pairs, documented};
+use super::{QuoteLine, quotes_of, recordings, session};
 use ratebook::market::number;
 
 fn direction_of(symbol: &str) -> String {
@@ -45,7 +45,7 @@ fn every_documented_sample_of_gate_gives_its_price_or_none() {
 #[test]
 fn a_session_of_gate_gives_a_quote_for_every_ticker_and_for_nothing_else() {
     let Some(folder) = recordings() else { return };
-    let lines = session(&folder, "gate_v4_2021-04-22.jsonl.gz", "gate");
+    let lines = session("gate", &folder.join("ws/gate_v4_2021-04-22.jsonl.gz"));
     let quotes: Vec<&QuoteLine> = lines.iter().flat_map(|line| &line.quotes).collect();
     assert_eq!(quotes.len(), 22);
     assert_eq!(lines.iter().filter(|line| line.quotes.len() == 1).count(), 22);

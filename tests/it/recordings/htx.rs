@@ -1,7 +1,7 @@
 //! What HTX really sent.
 
-use super::samples::{check_pairs, documented, session};
-use super::{Quote, quotes_of, recordings};
+use super::samples::{check_pairs, documented};
+use super::{Quote, quotes_of, recordings, session};
 use ratebook::market::number;
 
 /// The only pair is of `market/detail/merged`, which is not used: one request a symbol is too many.
@@ -35,7 +35,7 @@ fn every_documented_sample_of_htx_gives_its_price_or_none() {
 #[test]
 fn a_session_of_htx_without_best_prices_is_read_to_the_last_frame_and_gives_none() {
     let Some(folder) = recordings() else { return };
-    let lines = session(&folder, "htx_2021-04-17.jsonl.gz", "htx");
+    let lines = session("htx", &folder.join("ws/htx_2021-04-17.jsonl.gz"));
     assert_eq!(lines.len(), 362);
     assert!(
         lines.iter().all(|line| line.quotes.is_empty() && line.refused.is_empty() && line.error.is_none())

@@ -5,7 +5,7 @@ use std::path::Path;
 
 use serde_json::Value;
 
-use super::{Line, Quote, expected_quotes, quotes_of, read_gz, run};
+use super::{Quote, expected_quotes, quotes_of};
 
 /// Reads every pair of a payload and what it means, and tells how many there were. Those that are `unused`, and those
 /// that carry no price, have to give none. A sample may name a part of its quotes only, but none that differs.
@@ -61,24 +61,4 @@ pub(super) fn documented(folder: &Path, file: &str) -> Vec<(String, bool, String
         }
     }
     payloads
-}
-
-/// Reads everything that came in a session, over one socket or as bodies, and gives what was made of each.
-pub(super) fn session(folder: &Path, file: &str, exchange: &str) -> Vec<Line> {
-    let (mut frames, mut num_frames) = (String::new(), 0);
-    for line in read_gz(folder.join("ws").join(file)).lines() {
-        let line: Value = serde_json::from_str(line).unwrap();
-        if matches!(line["dir"].as_str(), Some("recv" | "http")) {
-            let frame = match line["b64"].as_str() {
-                Some(encoded) => Value::from(format!("b64:{encoded}")),
-                None => line["data"].clone(),
-            };
-            frames.push_str(&frame.to_string());
-            frames.push('\n');
-            num_frames += 1;
-        }
-    }
-    let lines = run(exchange, false, frames.as_bytes());
-    assert_eq!(lines.len(), num_frames);
-    lines
 }
