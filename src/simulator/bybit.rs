@@ -271,8 +271,9 @@ struct Command {
     op: String,
     #[serde(default)]
     args: Vec<String>,
+    /// A text by the documents; clients send numbers too.
     #[serde(default)]
-    req_id: String,
+    req_id: Value,
 }
 
 impl Talk {
@@ -321,11 +322,12 @@ impl Talk {
 }
 
 fn answer(command: &Command, success: bool, message: &str) -> Frame {
+    let empty = Value::from("");
     let told = json!({
         "success": success,
         "ret_msg": message,
         "conn_id": CONNECTION,
-        "req_id": command.req_id,
+        "req_id": if command.req_id.is_null() { &empty } else { &command.req_id },
         "op": command.op,
     });
     Frame::Text(told.to_string())
@@ -362,7 +364,7 @@ impl Conversation for Talk {
                 _ => vec![Say::Control(answer(&command, false, "Request not authorized"))],
             },
             Err(_) => {
-                let command = Command { op: String::new(), args: Vec::new(), req_id: String::new() };
+                let command = Command { op: String::new(), args: Vec::new(), req_id: Value::Null };
                 vec![Say::Control(answer(&command, false, "Request parse error"))]
             }
         }

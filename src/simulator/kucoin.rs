@@ -122,11 +122,17 @@ impl KuCoin {
         good(json!({ "time": scene.unix_ms(), "ticker": rows }))
     }
 
-    fn level1(&self, request: &Request, scene: &Scene<'_>) -> Reply {
+    /// A request for one symbol.
+    fn one(
+        &self,
+        request: &Request,
+        scene: &Scene<'_>,
+        tell: fn(&Listing, &Book, &Scene<'_>) -> Value,
+    ) -> Reply {
         let symbol = request.parameter("symbol").unwrap_or_default();
         let Some(listing) = self.listings.get(symbol) else { return good(Value::Null).into() };
         match listing.shown(scene) {
-            Some(book) => good(best(listing, &book, scene)).into(),
+            Some(book) => good(tell(listing, &book, scene)).into(),
             None => Reply::Later,
         }
     }
@@ -144,7 +150,7 @@ impl Protocol for KuCoin {
     fn rest(&mut self, path: &str, request: &Request, client: IpAddr, scene: &Scene<'_>) -> Reply {
         let weight = match path {
             "/api/v1/bullet-public" => 10,
-            "/api/v1/market/allTickers" => 15,
+            "/api/v1/market/allTickers" | "/api/v1/market/stats" => 15,
             "/api/v2/symbols" => 4,
             "/api/v1/market/orderbook/level1" => 2,
             _ => 1,
@@ -155,7 +161,8 @@ impl Protocol for KuCoin {
         match path {
             "/api/v1/bullet-public" => self.ticket(path, request, scene).into(),
             "/api/v1/market/allTickers" => self.all_tickers(scene).into(),
-            "/api/v1/market/orderbook/level1" => self.level1(request, scene),
+            "/api/v1/market/stats" => self.one(request, scene, stats),
+            "/api/v1/market/orderbook/level1" => self.one(request, scene, best),
             "/api/v2/symbols" => good(self.listings.all().map(listed).collect()).into(),
             "/api/v1/timestamp" => good(scene.unix_ms().into()).into(),
             "/api/v1/status" => good(json!({ "status": "open", "msg": "" })).into(),
@@ -245,6 +252,12 @@ fn ticker(listing: &Listing, book: &Book) -> Value {
         "takerCoefficient": "1",
         "makerCoefficient": "1",
     })
+}
+
+fn stats(listing: &Listing, book: &Book, scene: &Scene<'_>) -> Value {
+    let mut told = ticker(listing, book);
+    told["time"] = scene.unix_ms().into();
+    told
 }
 
 fn best(listing: &Listing, book: &Book, scene: &Scene<'_>) -> Value {

@@ -242,6 +242,29 @@ CCXT = {
         "options": {},
         "symbols": {"BTC/USD": "BTC-USD", "ETH/EUR": "ETH-EUR"},
     },
+    "okx": {
+        "simulated": "okx",
+        "checks": ["fetch_tickers", "watch_bids_asks", "watch_ticker", "watch_tickers"],
+        "addresses": {"https://www.okx.com": "/okx", "wss://ws.okx.com:443": "/okx"},
+        "options": {"fetchMarkets": {"types": ["spot"]}},
+        "symbols": {"BTC/USDT": "BTC-USDT", "ETH/USD": "ETH-USD", "ETH/BTC": "ETH-BTC"},
+    },
+    "bybit": {
+        "simulated": "bybit",
+        # Tickers of the spot market have no bid and ask on its sockets, which its `watch_ticker` would be checked by.
+        "checks": ["fetch_tickers", "watch_bids_asks", "watch_tickers"],
+        "addresses": {"https://api.bybit.com": "/bybit", "wss://stream.bybit.com": "/bybit"},
+        "options": {"fetchMarkets": {"types": ["spot"]}, "defaultType": "spot"},
+        "symbols": {"BTC/USDT": "BTC-USDT", "ETH/EUR": "ETH-EUR", "ETH/BTC": "ETH-BTC"},
+    },
+    "kucoin": {
+        "simulated": "kucoin",
+        "checks": ["fetch_tickers", "watch_ticker", "watch_tickers"],
+        "addresses": {"https://api.kucoin.com": "/kucoin"},
+        # By itself its `watch_ticker` listens to snapshots of the day, which are not simulated.
+        "options": {"fetchMarkets": {"types": ["spot"]}, "watchTicker": {"spotMethod": "/market/ticker"}},
+        "symbols": {"BTC/USDT": "BTC-USDT", "ETH/EUR": "ETH-EUR", "ETH/BTC": "ETH-BTC"},
+    },
     "bitfinex": {
         "simulated": "bitfinex",
         "checks": ["fetch_tickers", "watch_ticker"],
