@@ -424,26 +424,14 @@ static SPELLING: Spelling = Spelling {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::exchange::spoken::{lines, scope};
 
     fn bitfinex(wanted: &str) -> Bitfinex {
-        Bitfinex::new(&Scope::Directions(wanted.split(',').map(|d| d.parse().unwrap()).collect()))
+        Bitfinex::new(&scope(wanted))
     }
 
     fn everything() -> Bitfinex {
         Bitfinex::new(&Scope::Everything)
-    }
-
-    /// A quote as one line: direction, bid, ask, last.
-    fn line(quote: &Quote) -> String {
-        let number = |value: Option<rust_decimal::Decimal>| {
-            value.map_or("-".to_owned(), |v| v.normalize().to_string())
-        };
-        assert_eq!((quote.quoted_at, quote.sequence), (None, None));
-        format!("{} {} {} {}", quote.direction, number(quote.bid), number(quote.ask), number(quote.last))
-    }
-
-    fn lines(reading: &Reading) -> Vec<String> {
-        reading.quotes.iter().map(line).collect()
     }
 
     fn hear(reader: &mut dyn Exchange, frame: &str) -> Reading {
@@ -467,8 +455,8 @@ mod tests {
         assert_eq!(known.signals, [Signal::Acknowledged(subscription_id("BTC:USD"))]);
         hear(second.as_mut(), &subscribed("ticker", 17, "tETHUSD"));
         let frame = format!("[17,{TICKER}]");
-        assert_eq!(lines(&hear(first.as_mut(), &frame)), ["BTC-USD 61000 61001 61000.5"]);
-        assert_eq!(lines(&hear(second.as_mut(), &frame)), ["ETH-USD 61000 61001 61000.5"]);
+        assert_eq!(lines(&hear(first.as_mut(), &frame)), ["BTC-USD 61000 61001 61000.5 - -"]);
+        assert_eq!(lines(&hear(second.as_mut(), &frame)), ["ETH-USD 61000 61001 61000.5 - -"]);
         hear(first.as_mut(), r#"{"event":"unsubscribed","status":"OK","chanId":17}"#);
         assert_eq!(hear(first.as_mut(), &frame), Reading::default());
     }
@@ -482,7 +470,7 @@ mod tests {
         );
         assert_eq!(hear(&mut reader, &format!("[5,{TICKER}]")), Reading::default());
         let reading = hear(&mut reader, &subscribed("ticker", 5, "tUSTUSD"));
-        assert_eq!(lines(&reading), ["USDT-USD 61000 61001 61000.5"]);
+        assert_eq!(lines(&reading), ["USDT-USD 61000 61001 61000.5 - -"]);
         hear(&mut reader, &format!("[6,{TICKER}]"));
         let book = hear(&mut reader, &subscribed("book", 6, "tBTCUSD"));
         assert_eq!(book, Reading::default());
@@ -504,10 +492,13 @@ mod tests {
             (r#""hb""#, Ok(None)),
             (r#""hb",127"#, Ok(None)),
             (r#""te",[1,2,3]"#, Ok(None)),
-            ("[1,1,2,1,0,0,1.5,1,2,1],77", Ok(Some("BTC-USD 1 2 1.5"))),
-            ("[1,1,2,1,0,0,1.5,1,2,1,null,null,1770000000000],77,1770000000000", Ok(Some("BTC-USD 1 2 1.5"))),
-            ("[1e-8,1,1.2E-7,1,0,0,null,null,null,null]", Ok(Some("BTC-USD 0.00000001 0.00000012 -"))),
-            ("[null,null,2,1,0,0,1.5,1,2,1]", Ok(Some("BTC-USD - 2 1.5"))),
+            ("[1,1,2,1,0,0,1.5,1,2,1],77", Ok(Some("BTC-USD 1 2 1.5 - -"))),
+            (
+                "[1,1,2,1,0,0,1.5,1,2,1,null,null,1770000000000],77,1770000000000",
+                Ok(Some("BTC-USD 1 2 1.5 - -")),
+            ),
+            ("[1e-8,1,1.2E-7,1,0,0,null,null,null,null]", Ok(Some("BTC-USD 0.00000001 0.00000012 - - -"))),
+            ("[null,null,2,1,0,0,1.5,1,2,1]", Ok(Some("BTC-USD - 2 1.5 - -"))),
             ("[null,null,null,null,null,null,1.5,1,2,1]", Err(Refusal::Syntax)),
             ("[1,1,2,1,0,0,1.5,1,2]", Err(Refusal::Syntax)),
             ("[[1,1,2],[1,1,2]]", Err(Refusal::Syntax)),
@@ -612,7 +603,7 @@ mod tests {
             numbers = TICKER.trim_matches(['[', ']']),
         );
         let reading = bitfinex("BTC-USD,ETH-USD").read(Source::Poll, body.as_bytes()).unwrap();
-        assert_eq!(lines(&reading), ["BTC-USD 61000 61001 61000.5", "ETH-USD 61000 61001 61000.5"]);
+        assert_eq!(lines(&reading), ["BTC-USD 61000 61001 61000.5 - -", "ETH-USD 61000 61001 61000.5 - -"]);
         let refused: Vec<(&str, Refusal)> = reading.refused.iter().map(|(s, r)| (s.as_str(), *r)).collect();
         let (syntax, unexpected) = (Refusal::Syntax, Refusal::UnexpectedSymbol);
         assert_eq!(

@@ -332,28 +332,14 @@ static SPELLING: Spelling = Spelling {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::exchange::spoken::{lines, scope, strings};
 
     fn bitstamp(wanted: &str) -> Bitstamp {
-        Bitstamp::new(&Scope::Directions(wanted.split(',').map(|d| d.parse().unwrap()).collect()))
+        Bitstamp::new(&scope(wanted))
     }
 
     fn everything() -> Bitstamp {
         Bitstamp::new(&Scope::Everything)
-    }
-
-    /// A quote as one line: direction, bid, ask, last, time.
-    fn lines(reading: &Reading) -> Vec<String> {
-        let number = |value: Option<rust_decimal::Decimal>| value.map_or("-".to_owned(), |v| v.to_string());
-        let line = |quote: &Quote| {
-            let time = quote.quoted_at.map_or("-".to_owned(), |t| t.timestamp_micros().to_string());
-            let (bid, ask, last) = (number(quote.bid), number(quote.ask), number(quote.last));
-            format!("{} {bid} {ask} {last} {time}", quote.direction)
-        };
-        reading.quotes.iter().map(line).collect()
-    }
-
-    fn strings(directions: &[Direction]) -> Vec<String> {
-        directions.iter().map(Direction::to_string).collect()
     }
 
     fn event(channel: &str, data: &str) -> String {
@@ -368,11 +354,11 @@ mod tests {
         let frame = event("order_book_btcusd", BOOK);
         for mut bitstamp in [bitstamp("BTC-USD"), everything()] {
             let reading = bitstamp.read(Source::Socket, frame.as_bytes()).unwrap();
-            assert_eq!(lines(&reading), ["BTC-USD 61000 61001.5 - 1772600767000008"]);
+            assert_eq!(lines(&reading), ["BTC-USD 61000 61001.5 - 1772600767000.008 -"]);
         }
         let one_sided = event("order_book_btcusd", r#"{"bids":[],"asks":[["2","1"]]}"#);
         let reading = everything().read(Source::Socket, one_sided.as_bytes()).unwrap();
-        assert_eq!(lines(&reading), ["BTC-USD - 2 - -"]);
+        assert_eq!(lines(&reading), ["BTC-USD - 2 - - -"]);
     }
 
     #[test]
@@ -453,7 +439,7 @@ mod tests {
             r#"{"pair":"USDT/USD","last":"1"}"#,
         );
         let reading = bitstamp("BTC-USD,ETH-USD").read(Source::Poll, body.as_bytes()).unwrap();
-        assert_eq!(lines(&reading), ["BTC-USD 61000 61001.5 61001 -"]);
+        assert_eq!(lines(&reading), ["BTC-USD 61000 61001.5 61001 - -"]);
         let refused: Vec<(&str, Refusal)> = reading.refused.iter().map(|(s, r)| (s.as_str(), *r)).collect();
         assert_eq!(
             refused,

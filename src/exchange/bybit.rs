@@ -357,33 +357,14 @@ static SPELLING: Spelling = Spelling {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::exchange::spoken::{lines, scope};
 
     fn bybit(wanted: &str) -> Bybit {
-        Bybit::new(&Scope::Directions(wanted.split(',').map(|d| d.parse().unwrap()).collect()))
+        Bybit::new(&scope(wanted))
     }
 
     fn everything() -> Bybit {
         Bybit::new(&Scope::Everything)
-    }
-
-    /// A quote as one line: direction, bid, ask, last, time, sequence.
-    fn line(quote: &Quote) -> String {
-        let number = |value: Option<rust_decimal::Decimal>| {
-            value.map_or("-".to_owned(), |v| v.normalize().to_string())
-        };
-        format!(
-            "{} {} {} {} {} {}",
-            quote.direction,
-            number(quote.bid),
-            number(quote.ask),
-            number(quote.last),
-            quote.quoted_at.map_or("-".to_owned(), |t| t.timestamp_millis().to_string()),
-            quote.sequence.map_or("-".to_owned(), |s| s.to_string()),
-        )
-    }
-
-    fn lines(reading: &Reading) -> Vec<String> {
-        reading.quotes.iter().map(line).collect()
     }
 
     fn pushed(symbol: &str, kind: &str, sides: &str) -> String {

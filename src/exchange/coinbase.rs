@@ -319,29 +319,14 @@ static SPELLING: Spelling = Spelling {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::exchange::spoken::{lines, scope, strings};
 
     fn coinbase(wanted: &str) -> Coinbase {
-        Coinbase::new(&Scope::Directions(wanted.split(',').map(|d| d.parse().unwrap()).collect()))
+        Coinbase::new(&scope(wanted))
     }
 
     fn everything() -> Coinbase {
         Coinbase::new(&Scope::Everything)
-    }
-
-    /// A quote as one line: direction, bid, ask, last, time, sequence.
-    fn lines(reading: &Reading) -> Vec<String> {
-        let number = |value: Option<rust_decimal::Decimal>| value.map_or("-".to_owned(), |v| v.to_string());
-        let line = |quote: &Quote| {
-            let time = quote.quoted_at.map_or("-".to_owned(), |t| t.timestamp_micros().to_string());
-            let sequence = quote.sequence.map_or("-".to_owned(), |s| s.to_string());
-            let (bid, ask, last) = (number(quote.bid), number(quote.ask), number(quote.last));
-            format!("{} {bid} {ask} {last} {time} {sequence}", quote.direction)
-        };
-        reading.quotes.iter().map(line).collect()
-    }
-
-    fn strings(directions: &[Direction]) -> Vec<String> {
-        directions.iter().map(Direction::to_string).collect()
     }
 
     const TICKER: &str = r#"{"type":"ticker","sequence":77,"product_id":"BTC-USD","price":"61000.10","open_24h":"60000","best_bid":"61000.09","best_bid_size":"0.2","best_ask":"61000.11","best_ask_size":"0.1","side":"buy","time":"2026-03-04T05:06:07.000008Z","trade_id":9,"last_size":"0.01"}"#;
@@ -350,7 +335,7 @@ mod tests {
     #[test]
     fn a_ticker_is_a_quote_of_its_trade() {
         let reading = coinbase("BTC-USD").read(Source::Socket, TICKER.as_bytes()).unwrap();
-        assert_eq!(lines(&reading), ["BTC-USD 61000.09 61000.11 61000.1 1772600767000008 77"]);
+        assert_eq!(lines(&reading), ["BTC-USD 61000.09 61000.11 61000.1 1772600767000.008 77"]);
         let without_sizes =
             TICKER.replace(r#""best_bid_size":"0.2","#, "").replace(r#""best_ask_size":"0.1","#, "");
         let reading = coinbase("BTC-USD").read(Source::Socket, without_sizes.as_bytes()).unwrap();

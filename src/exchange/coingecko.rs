@@ -379,18 +379,14 @@ const COINS: &[(&str, &str)] = &[
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::exchange::spoken::{scope, strings};
 
     fn coingecko(wanted: &str) -> CoinGecko {
-        let wanted = wanted.split(',').map(|direction| direction.parse().unwrap()).collect();
-        CoinGecko::new(&Access::default(), &Scope::Directions(wanted))
+        CoinGecko::new(&Access::default(), &scope(wanted))
     }
 
     fn everything() -> CoinGecko {
         CoinGecko::new(&Access::default(), &Scope::Everything)
-    }
-
-    fn strings(directions: &[Direction]) -> Vec<String> {
-        directions.iter().map(Direction::to_string).collect()
     }
 
     /// Direction, price and time of every quote, then symbol and reason of every refusal.

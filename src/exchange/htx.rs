@@ -371,9 +371,10 @@ mod tests {
     use flate2::write::GzEncoder;
 
     use super::*;
+    use crate::exchange::spoken::{lines, scope};
 
     fn htx(wanted: &str) -> Htx {
-        Htx::new(&Scope::Directions(wanted.split(',').map(|d| d.parse().unwrap()).collect()))
+        Htx::new(&scope(wanted))
     }
 
     fn everything() -> Htx {
@@ -388,26 +389,6 @@ mod tests {
 
     fn hear(htx: &mut Htx, frame: &str) -> Reading {
         htx.read(Source::Socket, &packed(frame)).unwrap()
-    }
-
-    /// A quote as one line: direction, bid, ask, last, time, sequence.
-    fn line(quote: &Quote) -> String {
-        let number = |value: Option<rust_decimal::Decimal>| {
-            value.map_or("-".to_owned(), |v| v.normalize().to_string())
-        };
-        format!(
-            "{} {} {} {} {} {}",
-            quote.direction,
-            number(quote.bid),
-            number(quote.ask),
-            number(quote.last),
-            quote.quoted_at.map_or("-".to_owned(), |t| t.timestamp_millis().to_string()),
-            quote.sequence.map_or("-".to_owned(), |s| s.to_string()),
-        )
-    }
-
-    fn lines(reading: &Reading) -> Vec<String> {
-        reading.quotes.iter().map(line).collect()
     }
 
     fn news(tick: &str) -> String {

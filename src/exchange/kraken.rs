@@ -500,28 +500,14 @@ static REST_SPELLING: Spelling = Spelling {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::exchange::spoken::{lines, scope, strings};
 
     fn kraken(wanted: &str) -> Kraken {
-        Kraken::new(&Scope::Directions(wanted.split(',').map(|d| d.parse().unwrap()).collect()))
+        Kraken::new(&scope(wanted))
     }
 
     fn everything() -> Kraken {
         Kraken::new(&Scope::Everything)
-    }
-
-    /// A quote as one line: direction, bid, ask, last, time.
-    fn lines(reading: &Reading) -> Vec<String> {
-        let number = |value: Option<rust_decimal::Decimal>| value.map_or("-".to_owned(), |v| v.to_string());
-        let line = |quote: &Quote| {
-            let time = quote.quoted_at.map_or("-".to_owned(), |t| t.timestamp_micros().to_string());
-            let (bid, ask, last) = (number(quote.bid), number(quote.ask), number(quote.last));
-            format!("{} {bid} {ask} {last} {time}", quote.direction)
-        };
-        reading.quotes.iter().map(line).collect()
-    }
-
-    fn strings(directions: &[Direction]) -> Vec<String> {
-        directions.iter().map(Direction::to_string).collect()
     }
 
     fn ticker(row: &str) -> String {
@@ -543,14 +529,14 @@ mod tests {
         for (row, expected) in [
             (
                 r#"{"symbol":"BTC/USD","bid":61000.1,"bid_qty":2.5,"ask":61000.2,"last":61000.15}"#,
-                "BTC-USD 61000.1 61000.2 61000.15 -",
+                "BTC-USD 61000.1 61000.2 61000.15 - -",
             ),
             (
                 r#"{"symbol":"BTC/USD","bid":0.1000000000000000055,"ask":2.5e1,"last":1,"timestamp":"2026-03-04T05:06:07.000008Z"}"#,
-                "BTC-USD 0.1000000000000000055 25 1 1772600767000008",
+                "BTC-USD 0.1000000000000000055 25 1 1772600767000.008 -",
             ),
-            (r#"{"symbol":"DOGE/EUR","bid":0.11,"ask":0.12}"#, "DOGE-EUR 0.11 0.12 - -"),
-            (r#"{"symbol":"BTC/USD","bid":null,"ask":61000.2}"#, "BTC-USD - 61000.2 - -"),
+            (r#"{"symbol":"DOGE/EUR","bid":0.11,"ask":0.12}"#, "DOGE-EUR 0.11 0.12 - - -"),
+            (r#"{"symbol":"BTC/USD","bid":null,"ask":61000.2}"#, "BTC-USD - 61000.2 - - -"),
         ] {
             let reading = everything().read(Source::Socket, ticker(row).as_bytes()).unwrap();
             assert_eq!(lines(&reading), [expected], "{row}");
@@ -570,7 +556,7 @@ mod tests {
         ] {
             let frame = ticker(&format!(r#"{row},{{"symbol":"ETH/USD","bid":3,"ask":4}}"#));
             let reading = kraken("BTC-USD,ETH-USD").read(Source::Socket, frame.as_bytes()).unwrap();
-            assert_eq!(lines(&reading), ["ETH-USD 3 4 - -"], "{row}");
+            assert_eq!(lines(&reading), ["ETH-USD 3 4 - - -"], "{row}");
             assert_eq!(reading.refused, [(symbol.to_owned(), refusal)], "{row}");
         }
     }
@@ -653,7 +639,7 @@ mod tests {
                 r#""{key}":{{"a":["2.0","1","1.000"],"b":["1.0","1","1.000"],"c":["1.5","1"]}}"#
             ));
             let reading = everything().read(Source::Poll, body.as_bytes()).unwrap();
-            assert_eq!(lines(&reading), [format!("{direction} 1 2 1.5 -")], "{key}");
+            assert_eq!(lines(&reading), [format!("{direction} 1 2 1.5 - -")], "{key}");
         }
     }
 
@@ -670,7 +656,7 @@ mod tests {
         ] {
             let body = body(&format!(r#"{member},"XETHZUSD":{{"a":["4"],"b":["3"],"c":["3"]}}"#));
             let reading = kraken("BTC-USD,ETH-USD").read(Source::Poll, body.as_bytes()).unwrap();
-            assert_eq!(lines(&reading), ["ETH-USD 3 4 3 -"], "{member}");
+            assert_eq!(lines(&reading), ["ETH-USD 3 4 3 - -"], "{member}");
             assert_eq!(reading.refused[0].1, refusal, "{member}");
         }
     }
@@ -740,7 +726,7 @@ mod tests {
         assert_eq!(feed.socket.unwrap().subscriptions[0], socket_before.subscriptions[0]);
         let answer = body(r#""XXBTZUSD":{"a":["2"],"b":["1"]},"TONUSD":{"a":["4"],"b":["3"]}"#);
         let reading = kraken.read(Source::Poll, answer.as_bytes()).unwrap();
-        assert_eq!(lines(&reading), ["BTC-USD 1 2 - -", "TON-USD 3 4 - -"]);
+        assert_eq!(lines(&reading), ["BTC-USD 1 2 - - -", "TON-USD 3 4 - - -"]);
         assert_eq!(kraken.read(Source::Instruments, list.as_bytes()).unwrap().signals, []);
         assert!(kraken.read(Source::Instruments, br#"{"error":["EService:Busy"]}"#).is_err());
         assert!(kraken.read(Source::Instruments, body("").as_bytes()).is_err());

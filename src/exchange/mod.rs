@@ -24,6 +24,8 @@ mod corpus;
 mod fixing;
 mod json;
 mod markets;
+#[cfg(test)]
+mod spoken;
 mod symbols;
 
 mod binance;

@@ -343,32 +343,14 @@ static SPELLING: Spelling = Spelling {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::exchange::spoken::{lines, scope};
 
     fn okx(wanted: &str) -> Okx {
-        Okx::new(&Scope::Directions(wanted.split(',').map(|d| d.parse().unwrap()).collect()))
+        Okx::new(&scope(wanted))
     }
 
     fn everything() -> Okx {
         Okx::new(&Scope::Everything)
-    }
-
-    /// A quote as one line: direction, bid, ask, last, time.
-    fn line(quote: &Quote) -> String {
-        let number = |value: Option<rust_decimal::Decimal>| {
-            value.map_or("-".to_owned(), |v| v.normalize().to_string())
-        };
-        format!(
-            "{} {} {} {} {}",
-            quote.direction,
-            number(quote.bid),
-            number(quote.ask),
-            number(quote.last),
-            quote.quoted_at.map_or("-".to_owned(), |t| t.timestamp_millis().to_string()),
-        )
-    }
-
-    fn lines(reading: &Reading) -> Vec<String> {
-        reading.quotes.iter().map(line).collect()
     }
 
     fn ticker(symbol: &str, prices: &str) -> String {
@@ -390,7 +372,7 @@ mod tests {
     }
 
     const PRICES: &str = r#""last":"61000.7","askPx":"61000.6","bidPx":"61000.5""#;
-    const READ: &str = "BTC-USDT 61000.5 61000.6 61000.7 1790000000123";
+    const READ: &str = "BTC-USDT 61000.5 61000.6 61000.7 1790000000123 -";
 
     #[test]
     fn a_ticker_is_read_the_same_from_the_socket_and_from_a_body() {
@@ -406,9 +388,9 @@ mod tests {
     #[test]
     fn a_side_that_is_missing_stays_missing_and_a_row_that_is_no_book_is_refused() {
         for (prices, expected) in [
-            (r#""last":"","askPx":"2","bidPx":"""#, Ok("BTC-USDT - 2 - 1790000000123")),
-            (r#""last":"1.5","askPx":"","bidPx":"1""#, Ok("BTC-USDT 1 - 1.5 1790000000123")),
-            (r#""last":null,"askPx":null,"bidPx":"1""#, Ok("BTC-USDT 1 - - 1790000000123")),
+            (r#""last":"","askPx":"2","bidPx":"""#, Ok("BTC-USDT - 2 - 1790000000123 -")),
+            (r#""last":"1.5","askPx":"","bidPx":"1""#, Ok("BTC-USDT 1 - 1.5 1790000000123 -")),
+            (r#""last":null,"askPx":null,"bidPx":"1""#, Ok("BTC-USDT 1 - - 1790000000123 -")),
             (r#""last":"1.5","askPx":"","bidPx":"""#, Err(Refusal::Syntax)),
             (r#""last":"1.5""#, Err(Refusal::Syntax)),
             (r#""last":"1.5","askPx":"NaN","bidPx":"1""#, Err(Refusal::Syntax)),
