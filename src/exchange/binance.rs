@@ -252,12 +252,10 @@ impl Binance {
     fn read_instruments(&mut self, text: &str) -> Result<Reading, FrameError> {
         let info: ExchangeInfo<'_> = json::object(text)?;
         let before = self.feed();
-        let symbols = info.symbols.iter().filter_map(|row| json::object::<SymbolInfo>(row.get()).ok());
-        let open: Vec<SymbolInfo> = symbols.filter(SymbolInfo::is_open).collect();
+        let open: Vec<SymbolInfo> = json::objects(&info.symbols).filter(SymbolInfo::is_open).collect();
         self.markets.take_list(open.iter().map(SymbolInfo::instrument))?;
         self.polls_one_by_one = false;
-        let limits = info.rate_limits.iter().filter_map(|row| json::object::<RateLimit>(row.get()).ok());
-        if let Some(limit) = limits.into_iter().find(RateLimit::is_weight_a_minute) {
+        if let Some(limit) = json::objects(&info.rate_limits).find(RateLimit::is_weight_a_minute) {
             self.weight_a_minute = limit.limit;
         }
         Ok(Reading { signals: self.changes_since(&before), ..Reading::default() })
@@ -317,7 +315,7 @@ impl Exchange for Binance {
         let before = self.feed();
         let alone = self.markets.heard().iter().find(|market| path_of_one(market) == request.path);
         match alone.map(|market| market.direction) {
-            Some(direction) => self.markets.drop_market(direction),
+            Some(direction) => drop(self.markets.drop_market(direction)),
             None if before.polls.contains(request) => self.polls_one_by_one = true,
             None => {}
         }

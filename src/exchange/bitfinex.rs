@@ -248,7 +248,6 @@ impl Bitfinex {
         if failure(text).is_some() {
             return Err(FrameError::Syntax(format!("an error instead of a list: `{}`", json::shown(text))));
         }
-        let before = self.feed();
         let lists = json::list(text)?;
         let pairs = lists.first().ok_or_else(|| FrameError::Syntax("no list of pairs".to_owned()))?;
         let pairs = json::list(pairs.get())?;
@@ -258,12 +257,11 @@ impl Bitfinex {
         // An asset that the exchange calls otherwise than we think is not the one that we think of.
         let is_as_known =
             |code: &str| names.get(code).is_none_or(|name| Asset::new(name) == SPELLING.asset(code));
-        self.markets.take_list(pairs.iter().filter_map(|pair| {
+        let signals = self.markets.take_list(pairs.iter().filter_map(|pair| {
             let (base, counter) = pair.split_once(':')?;
             let is_known = is_as_known(base) && is_as_known(counter);
             is_known.then_some(Instrument { symbol: pair, base, counter })
         }))?;
-        let signals = if self.feed() == before { Vec::new() } else { vec![Signal::FeedChanged] };
         Ok(Reading { signals, ..Reading::default() })
     }
 }

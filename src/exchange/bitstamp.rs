@@ -195,13 +195,10 @@ impl Bitstamp {
     }
 
     fn read_instruments(&mut self, text: &str) -> Result<Reading, FrameError> {
-        let before = self.feed();
         let rows = json::list(text)?;
-        let pairs = rows.iter().filter_map(|row| json::object::<Pair>(row.get()).ok());
-        let open: Vec<Pair> = pairs.filter(Pair::is_open).collect();
-        self.markets.take_list(open.iter().filter_map(Pair::instrument))?;
-        let signal = (self.feed() != before).then_some(Signal::FeedChanged);
-        Ok(Reading { signals: signal.into_iter().collect(), ..Reading::default() })
+        let open: Vec<Pair> = json::objects(&rows).filter(Pair::is_open).collect();
+        let signals = self.markets.take_list(open.iter().filter_map(Pair::instrument))?;
+        Ok(Reading { signals, ..Reading::default() })
     }
 }
 

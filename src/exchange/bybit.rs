@@ -11,7 +11,7 @@ use std::time::Duration;
 use serde::Deserialize;
 use serde_json::value::RawValue;
 
-use super::markets::{Hubs, Instrument, Market, Markets, number_of};
+use super::markets::{Hubs, Instrument, Market, Markets, subscription_id};
 use super::symbols::Spelling;
 use super::{
     ClientPing, Exchange, Feed, Frame, FrameError, Kind, Reading, Request, Row, Scope, Signal, Socket,
@@ -208,12 +208,8 @@ impl Bybit {
             Err(Signal::Error(detail)) => return Err(FrameError::Syntax(detail)),
             Err(signal) => return Ok(Reading { signals: vec![signal], ..Reading::default() }),
         };
-        let before = self.feed();
-        let rows = rows.into_iter().filter_map(|row| json::object::<Listed>(row.get()).ok());
-        let open: Vec<Listed> = rows.filter(Listed::is_open).collect();
-        self.markets.take_list(open.iter().map(Listed::instrument))?;
-        let has_changed = self.feed() != before;
-        let signals = has_changed.then_some(Signal::FeedChanged).into_iter().collect();
+        let open: Vec<Listed> = json::objects(&rows).filter(Listed::is_open).collect();
+        let signals = self.markets.take_list(open.iter().map(Listed::instrument))?;
         Ok(Reading { signals, ..Reading::default() })
     }
 }
@@ -296,7 +292,7 @@ fn read_control(frame: &SocketFrame<'_>) -> Option<Signal> {
         return id.filter(|_| is_subscription).map(Signal::Acknowledged);
     }
     let detail = frame.ret_msg.and_then(json::string).unwrap_or_default();
-    let id = id.or_else(|| refused_symbol(&detail).map(number_of));
+    let id = id.or_else(|| refused_symbol(&detail).map(subscription_id));
     let detail = json::shown(&detail);
     Some(match id {
         Some(id) => Signal::SubscriptionRefused { id, detail },
@@ -333,7 +329,7 @@ fn rows_of(text: &str) -> Result<Result<Vec<&RawValue>, Signal>, FrameError> {
 }
 
 fn subscription(market: &Market) -> Subscription {
-    let id = number_of(&market.symbol);
+    let id = market.subscription_id();
     let topic = format!("{TOPIC}{}", market.symbol);
     let message = serde_json::json!({ "req_id": id.to_string(), "op": "subscribe", "args": [topic] });
     Subscription { id, frame: Frame::Text(message.to_string()), directions: vec![market.direction] }
@@ -448,7 +444,7 @@ mod tests {
             ),
             (
                 r#"{"success":false,"ret_msg":"Invalid topic: orderbook.1.FOOUSDT","conn_id":"c","op":"subscribe"}"#,
-                refused(number_of("FOOUSDT"), "Invalid topic: orderbook.1.FOOUSDT"),
+                refused(subscription_id("FOOUSDT"), "Invalid topic: orderbook.1.FOOUSDT"),
             ),
             (r#"{"success":false,"ret_msg":"Bad","op":""}"#, Signal::Error("Bad".to_owned())),
         ] {
@@ -461,7 +457,7 @@ mod tests {
     fn every_symbol_is_asked_for_by_a_message_of_its_own() {
         let feed = bybit("BTC-RUB,ETH-USD").feed();
         let socket = feed.socket.unwrap();
-        let id = number_of("BTCUSDT");
+        let id = subscription_id("BTCUSDT");
         let message = format!(r#"{{"args":["orderbook.1.BTCUSDT"],"op":"subscribe","req_id":"{id}"}}"#);
         assert_eq!(socket.subscriptions[0].frame, Frame::Text(message));
         assert_eq!((socket.subscriptions[0].id, socket.subscriptions.len()), (id, 2));

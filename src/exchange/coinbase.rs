@@ -173,16 +173,10 @@ impl Coinbase {
     }
 
     fn read_instruments(&mut self, text: &str) -> Result<Reading, FrameError> {
-        let before = self.feed();
         let rows = json::list(text)?;
-        let products = rows.iter().filter_map(|row| json::object::<Product>(row.get()).ok());
-        let open: Vec<Product> = products.filter(Product::is_open).collect();
-        self.markets.take_list(open.iter().map(Product::instrument))?;
-        Ok(Reading { signals: self.change_since(&before), ..Reading::default() })
-    }
-
-    fn change_since(&self, before: &Feed) -> Vec<Signal> {
-        if self.feed() == *before { Vec::new() } else { vec![Signal::FeedChanged] }
+        let open: Vec<Product> = json::objects(&rows).filter(Product::is_open).collect();
+        let signals = self.markets.take_list(open.iter().map(Product::instrument))?;
+        Ok(Reading { signals, ..Reading::default() })
     }
 }
 
@@ -227,11 +221,9 @@ impl Exchange for Coinbase {
     }
 
     fn read_failure(&mut self, request: &Request, status: u16, body: &[u8]) -> Reading {
-        let before = self.feed();
         let unknown = product_of(request).and_then(|product| self.markets.direction(product));
         if let Some(direction) = unknown.filter(|_| status == 404) {
-            self.markets.drop_market(direction);
-            return Reading { signals: self.change_since(&before), ..Reading::default() };
+            return Reading { signals: self.markets.drop_market(direction), ..Reading::default() };
         }
         let failure = json::text(body).ok().and_then(|text| json::object::<Failure>(text).ok());
         let signals = failure.map(Failure::signal).into_iter().collect();
@@ -269,8 +261,7 @@ impl Product {
 /// Every message is answered with the list of all that is subscribed on the socket.
 fn acknowledged(frame: &SocketFrame<'_>) -> Result<Vec<Signal>, FrameError> {
     let channels = frame.channels.map(|channels| json::list(channels.get())).transpose()?.unwrap_or_default();
-    let channels = channels.iter().filter_map(|channel| json::object::<Channel>(channel.get()).ok());
-    let tickers = channels.filter(|channel| channel.name == "ticker");
+    let tickers = json::objects::<Channel>(&channels).filter(|channel| channel.name == "ticker");
     Ok(tickers
         .flat_map(|channel| channel.product_ids)
         .map(|id| Signal::Acknowledged(subscription_id(&id)))

@@ -206,16 +206,10 @@ impl Gate {
     }
 
     fn read_instruments(&mut self, text: &str) -> Result<Reading, FrameError> {
-        let before = self.feed();
         let rows = json::list(text)?;
-        let pairs = rows.iter().filter_map(|row| json::object::<CurrencyPair>(row.get()).ok());
-        let open: Vec<CurrencyPair> = pairs.filter(CurrencyPair::is_open).collect();
-        self.markets.take_list(open.iter().map(CurrencyPair::instrument))?;
-        Ok(Reading { signals: self.changes_since(&before), ..Reading::default() })
-    }
-
-    fn changes_since(&self, before: &Feed) -> Vec<Signal> {
-        if self.feed() == *before { Vec::new() } else { vec![Signal::FeedChanged] }
+        let open: Vec<CurrencyPair> = json::objects(&rows).filter(CurrencyPair::is_open).collect();
+        let signals = self.markets.take_list(open.iter().map(CurrencyPair::instrument))?;
+        Ok(Reading { signals, ..Reading::default() })
     }
 }
 
@@ -257,9 +251,7 @@ impl Exchange for Gate {
         let alone = self.markets.heard().iter().find(|market| path_of(market) == request.path);
         match alone.map(|market| market.direction) {
             Some(direction) if failure.label == UNKNOWN_PAIR => {
-                let before = self.feed();
-                self.markets.drop_market(direction);
-                Reading { signals: self.changes_since(&before), ..Reading::default() }
+                Reading { signals: self.markets.drop_market(direction), ..Reading::default() }
             }
             _ => Reading { signals: vec![failure.signal()], ..Reading::default() },
         }

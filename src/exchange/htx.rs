@@ -209,12 +209,9 @@ impl Htx {
         if failure(&body).is_some() {
             return Err(FrameError::Syntax(format!("an error instead of a list: `{}`", json::shown(text))));
         }
-        let before = self.feed();
         let rows = rows_of(&body)?;
-        let symbols = rows.iter().filter_map(|row| json::object::<SymbolInfo>(row.get()).ok());
-        let open: Vec<SymbolInfo> = symbols.filter(SymbolInfo::is_open).collect();
-        self.markets.take_list(open.iter().map(SymbolInfo::instrument))?;
-        let signals = if self.feed() == before { Vec::new() } else { vec![Signal::FeedChanged] };
+        let open: Vec<SymbolInfo> = json::objects(&rows).filter(SymbolInfo::is_open).collect();
+        let signals = self.markets.take_list(open.iter().map(SymbolInfo::instrument))?;
         Ok(Reading { signals, ..Reading::default() })
     }
 }

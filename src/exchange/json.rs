@@ -49,6 +49,16 @@ pub(super) fn is_list(text: &str) -> bool {
     text.trim_start().starts_with('[')
 }
 
+/// Those of some rows that are objects of this form.
+pub(super) fn objects<'a, T: Deserialize<'a>>(rows: &[&'a RawValue]) -> impl Iterator<Item = T> {
+    rows.iter().filter_map(|row| object(row.get()).ok())
+}
+
+/// The content of a string, or whatever else stands there.
+pub(super) fn text_of(raw: &RawValue) -> String {
+    string(raw).map_or_else(|| raw.get().to_owned(), |text| text.into_owned())
+}
+
 /// The content of a JSON string; `None` if something else stands there.
 pub(super) fn string(raw: &RawValue) -> Option<Cow<'_, str>> {
     #[derive(Deserialize)]

@@ -252,7 +252,7 @@ impl Kraken {
         let before = self.feed();
         let is_alone = |market: &&Market| request == Some(&self.poll(std::slice::from_ref(market)));
         match self.markets.heard().iter().find(is_alone).map(|market| market.direction) {
-            Some(direction) => self.markets.drop_market(direction),
+            Some(direction) => drop(self.markets.drop_market(direction)),
             None => self.polls_one_by_one = true,
         }
         let mut signals = vec![Signal::Error(json::shown(error))];

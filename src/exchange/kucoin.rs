@@ -10,7 +10,7 @@ use std::time::Duration;
 use serde::Deserialize;
 use serde_json::value::RawValue;
 
-use super::markets::{Hubs, Instrument, Market, Markets, number_of};
+use super::markets::{Hubs, Instrument, Market, Markets, subscription_id};
 use super::symbols::Spelling;
 use super::{
     ClientPing, Exchange, Feed, Frame, FrameError, Kind, Method, Reading, Request, Row, Scope, Signal,
@@ -174,16 +174,16 @@ impl KuCoin {
     fn read_frame(&self, text: &str) -> Result<Reading, FrameError> {
         let frame: SocketFrame<'_> = json::object(text)?;
         let mut reading = Reading::default();
-        let id = frame.id.map(text_of).and_then(|id| id.parse().ok());
+        let id = frame.id.map(json::text_of).and_then(|id| id.parse().ok());
         match frame.kind.and_then(json::string).as_deref() {
             Some("message") => self.read_message(&frame, &mut reading),
             Some("welcome") => reading.signals.push(Signal::Greeted),
             Some("ack") => reading.signals.extend(id.map(Signal::Acknowledged)),
             Some("error") => {
-                let words = frame.data.map(text_of).unwrap_or_default();
-                let code = frame.code.map(text_of).unwrap_or_default();
+                let words = frame.data.map(json::text_of).unwrap_or_default();
+                let code = frame.code.map(json::text_of).unwrap_or_default();
                 let detail = format!("{} (code {})", json::shown(&words), json::shown(&code));
-                let id = id.or_else(|| refused_symbol(&words).map(number_of));
+                let id = id.or_else(|| refused_symbol(&words).map(subscription_id));
                 reading.signals.push(match id {
                     Some(id) => Signal::SubscriptionRefused { id, detail },
                     None => Signal::Error(detail),
@@ -208,7 +208,7 @@ impl KuCoin {
     fn read_pushed(&self, symbol: &str, data: Option<&RawValue>) -> Result<Quote, Refusal> {
         let data = data.ok_or(Refusal::Syntax)?;
         let pushed: Pushed<'_> = json::object(data.get()).map_err(|_| Refusal::Syntax)?;
-        let sequence = pushed.sequence.map(text_of).and_then(|sequence| sequence.parse().ok());
+        let sequence = pushed.sequence.map(json::text_of).and_then(|sequence| sequence.parse().ok());
         let sequence = Some(sequence.ok_or(Refusal::Syntax)?);
         let (bid, ask) = json::book(pushed.best_bid, pushed.best_ask)?;
         let last = json::side(pushed.price)?;
@@ -253,13 +253,10 @@ impl KuCoin {
             Err(Signal::Error(detail)) => return Err(FrameError::Syntax(detail)),
             Err(signal) => return Ok(Reading { signals: vec![signal], ..Reading::default() }),
         };
-        let before = self.feed();
-        let rows = json::list(data.get())?.into_iter();
-        let rows = rows.filter_map(|row| json::object::<Listed>(row.get()).ok());
-        let open: Vec<Listed> = rows.filter(|listed| listed.enable_trading).collect();
-        self.markets.take_list(open.iter().map(Listed::instrument))?;
-        let has_changed = self.feed() != before;
-        let signals = has_changed.then_some(Signal::FeedChanged).into_iter().collect();
+        let rows = json::list(data.get())?;
+        let open: Vec<Listed> =
+            json::objects(&rows).filter(|listed: &Listed| listed.enable_trading).collect();
+        let signals = self.markets.take_list(open.iter().map(Listed::instrument))?;
         Ok(Reading { signals, ..Reading::default() })
     }
 
@@ -358,25 +355,20 @@ fn refused_symbol(words: &str) -> Option<&str> {
 /// What an answer holds, or what its code means.
 fn data_of(text: &str) -> Result<Result<&RawValue, Signal>, FrameError> {
     let body: Body<'_> = json::object(text)?;
-    let code = text_of(body.code);
+    let code = json::text_of(body.code);
     match code.as_str() {
         GOOD => Ok(Ok(body.data.ok_or_else(|| FrameError::Syntax("no `data`".to_owned()))?)),
         RATE_ERROR => Ok(Err(Signal::RateLimited { wait: None })),
         _ => {
-            let msg = body.msg.map(text_of).unwrap_or_default();
+            let msg = body.msg.map(json::text_of).unwrap_or_default();
             Ok(Err(Signal::Error(format!("{} (code {})", json::shown(&msg), json::shown(&code)))))
         }
     }
 }
 
-/// The content of a string, or whatever else stands there.
-fn text_of(raw: &RawValue) -> String {
-    json::string(raw).map_or_else(|| raw.get().to_owned(), |text| text.into_owned())
-}
-
 /// One unknown symbol may refuse all that stand in a message with it, so each stands in its own.
 fn subscription(market: &Market) -> Subscription {
-    let id = number_of(&market.symbol);
+    let id = market.subscription_id();
     let message = serde_json::json!({
         "id": id.to_string(),
         "type": "subscribe",
@@ -496,7 +488,7 @@ mod tests {
             ),
             (
                 r#"{"type":"error","code":"404","data":"topic /market/ticker:FOO-USDT is not found"}"#,
-                refused(number_of("FOO-USDT"), "topic /market/ticker:FOO-USDT is not found (code 404)"),
+                refused(subscription_id("FOO-USDT"), "topic /market/ticker:FOO-USDT is not found (code 404)"),
             ),
             (
                 r#"{"type":"error","code":401,"data":"token is expired"}"#,
@@ -537,7 +529,7 @@ mod tests {
     fn every_symbol_is_asked_for_by_a_message_of_its_own() {
         let feed = kucoin("BTC-RUB,ETH-USD").feed();
         let socket = feed.socket.unwrap();
-        let id = number_of("BTC-USDT");
+        let id = subscription_id("BTC-USDT");
         let message = format!(
             r#"{{"id":"{id}","privateChannel":false,"response":true,"topic":"/market/ticker:BTC-USDT","type":"subscribe"}}"#
         );

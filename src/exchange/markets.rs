@@ -6,7 +6,7 @@
 use std::collections::HashMap;
 
 use super::symbols::Spelling;
-use super::{FrameError, Scope};
+use super::{FrameError, Scope, Signal};
 use crate::market::{Asset, Direction};
 
 /// The assets against which an exchange trades everything else.
@@ -36,8 +36,8 @@ impl Market {
 }
 
 /// The number of the subscription to a symbol, where each has a message of its own: the same whatever else is
-/// listened to, because a socket that is open goes on with the numbers that it began with. It fits into 32 bits,
-/// which every exchange takes (the FNV-1a hash).
+/// listened to, because a socket that is open goes on with the numbers that it began with, and because a refusal may
+/// name nothing but the symbol. It fits into 32 bits, which every exchange takes (the FNV-1a hash).
 pub(super) fn subscription_id(symbol: &str) -> u64 {
     let mix = |hash: u32, byte: u8| (hash ^ u32::from(byte)).wrapping_mul(0x0100_0193);
     u64::from(symbol.bytes().fold(0x811c_9dc5, mix))
@@ -107,7 +107,8 @@ impl Markets {
         markets
     }
 
-    /// Takes the list of instruments, of which only those that are open for trading are given.
+    /// Takes the list of instruments, of which only those that are open for trading are given. Says whether what is
+    /// listened to has changed by it.
     ///
     /// # Errors
     /// When the list is empty. An exchange without a single open market is in maintenance or has changed its
@@ -115,7 +116,7 @@ impl Markets {
     pub(super) fn take_list<'a>(
         &mut self,
         instruments: impl IntoIterator<Item = Instrument<'a>>,
-    ) -> Result<(), FrameError> {
+    ) -> Result<Vec<Signal>, FrameError> {
         let mut is_empty = true;
         let mut best: HashMap<Direction, (usize, &str)> = HashMap::new();
         for instrument in instruments {
@@ -131,7 +132,8 @@ impl Markets {
         if is_empty {
             return Err(FrameError::Syntax("the list of instruments has none that is open".to_owned()));
         }
-        let Some(candidates) = &self.candidates else { return Ok(()) };
+        let Some(candidates) = &self.candidates else { return Ok(Vec::new()) };
+        let before = (self.heard.clone(), self.unsupported.clone());
         (self.heard, self.by_symbol, self.unsupported) = Default::default();
         for candidate in candidates {
             match best.get(&candidate.direction) {
@@ -143,16 +145,24 @@ impl Markets {
                 None => {}
             }
         }
-        Ok(())
+        Ok(self.changes_since(&before))
     }
 
-    /// Stops listening to a market that the exchange turns out not to have, until the list is read again.
-    pub(super) fn drop_market(&mut self, direction: Direction) {
+    /// Stops listening to a market that the exchange turns out not to have, until the list is read again. Says whether
+    /// what is listened to has changed by it.
+    pub(super) fn drop_market(&mut self, direction: Direction) -> Vec<Signal> {
+        let before = (self.heard.clone(), self.unsupported.clone());
         self.heard.retain(|market| market.direction != direction);
         self.by_symbol.retain(|_, known| *known != direction);
         if !self.unsupported.contains(&direction) {
             self.unsupported.push(direction);
         }
+        self.changes_since(&before)
+    }
+
+    fn changes_since(&self, (heard, unsupported): &(Vec<Market>, Vec<Direction>)) -> Vec<Signal> {
+        let is_same = self.heard == *heard && self.unsupported == *unsupported;
+        if is_same { Vec::new() } else { vec![Signal::FeedChanged] }
     }
 
     /// The direction of a symbol; `None` if it is not listened to.
@@ -188,15 +198,6 @@ impl Markets {
     pub(super) fn unsupported(&self) -> Vec<Direction> {
         self.unsupported.clone()
     }
-}
-
-/// The number of the subscription to a symbol, where each symbol is asked for by a message of its own. It follows from
-/// the symbol alone, so it stays when the list of instruments adds and removes others, and a refusal that names
-/// nothing but the symbol finds its subscription.
-pub(super) fn number_of(symbol: &str) -> u64 {
-    // FNV-1a: even short symbols that differ in one letter have different numbers.
-    let hash = |hash: u64, byte: u8| (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3);
-    symbol.bytes().fold(0xcbf2_9ce4_8422_2325, hash)
 }
 
 /// The markets that help to answer `wanted`: each crypto side against every hub, the hubs among themselves, and
@@ -315,10 +316,10 @@ mod tests {
     }
 
     #[test]
-    fn symbols_have_different_numbers() {
-        let symbols = ["BTC-USDT", "BTC-USDC", "BTCUSDT", "TBC-USDT", "", "ETH-USDT"];
-        let numbers: std::collections::BTreeSet<u64> =
-            symbols.iter().map(|symbol| number_of(symbol)).collect();
+    fn symbols_have_different_numbers_that_stay() {
+        assert_eq!(subscription_id("a"), 0xe40c_292c);
+        let symbols = ["BTC-USDT", "BTC-USDC", "BTCUSDT", "TBC-USDT", "", "ETH-USDT", "BTC_USDT"];
+        let numbers: std::collections::BTreeSet<u64> = symbols.into_iter().map(subscription_id).collect();
         assert_eq!(numbers.len(), symbols.len());
     }
 
@@ -353,12 +354,6 @@ mod tests {
         assert_eq!(markets.direction("AMP_USDT"), Some("AMPL-USDT".parse().unwrap()));
         markets.take_list([instrument("AMP", "USDT", "AMP_USDT")]).unwrap();
         assert_eq!(markets.unsupported(), ["AMP-USDT".parse().unwrap()]);
-    }
-
-    #[test]
-    fn the_number_of_a_subscription_belongs_to_its_symbol() {
-        assert_eq!(subscription_id("a"), 0xe40c_292c);
-        assert_ne!(subscription_id("BTC_USDT"), subscription_id("ETH_USDT"));
     }
 
     #[test]

@@ -11,7 +11,7 @@ use std::time::Duration;
 use serde::Deserialize;
 use serde_json::value::RawValue;
 
-use super::markets::{Hubs, Instrument, Market, Markets, number_of};
+use super::markets::{Hubs, Instrument, Market, Markets, subscription_id};
 use super::symbols::Spelling;
 use super::{
     ClientPing, Exchange, Feed, Frame, FrameError, Kind, Reading, Request, Row, Scope, Signal, Socket,
@@ -185,15 +185,9 @@ impl Okx {
             Err(Signal::Error(detail)) => return Err(FrameError::Syntax(detail)),
             Err(signal) => return Ok(Reading { signals: vec![signal], ..Reading::default() }),
         };
-        let before = self.feed();
-        let rows = rows.into_iter().filter_map(|row| json::object::<Listed>(row.get()).ok());
-        let open: Vec<Listed> = rows.filter(Listed::is_open).collect();
-        self.markets.take_list(open.iter().map(Listed::instrument))?;
-        let has_changed = self.feed() != before;
-        Ok(Reading {
-            signals: has_changed.then_some(Signal::FeedChanged).into_iter().collect(),
-            ..Reading::default()
-        })
+        let open: Vec<Listed> = json::objects(&rows).filter(Listed::is_open).collect();
+        let signals = self.markets.take_list(open.iter().map(Listed::instrument))?;
+        Ok(Reading { signals, ..Reading::default() })
     }
 }
 
@@ -260,20 +254,20 @@ impl Listed {
 
 /// Reads a frame that is no push.
 fn read_event(event: &str, frame: &SocketFrame<'_>) -> Result<Option<Signal>, FrameError> {
-    let code = frame.code.map(text_of).unwrap_or_default();
+    let code = frame.code.map(json::text_of).unwrap_or_default();
     match event {
         "subscribe" => {
             let Some(topic) = frame.arg else { return Ok(None) };
             let topic: Topic<'_> = json::object(topic.get())?;
             let is_ours = topic.channel.and_then(json::string).as_deref() == Some(CHANNEL);
             let symbol = topic.inst_id.and_then(json::string).filter(|_| is_ours);
-            Ok(symbol.map(|symbol| Signal::Acknowledged(number_of(&symbol))))
+            Ok(symbol.map(|symbol| Signal::Acknowledged(subscription_id(&symbol))))
         }
         "error" => {
-            let msg = frame.msg.map(text_of).unwrap_or_default();
+            let msg = frame.msg.map(json::text_of).unwrap_or_default();
             let detail = format!("{} (code {})", json::shown(&msg), json::shown(&code));
             Ok(Some(match refused_symbol(&msg) {
-                Some(symbol) => Signal::SubscriptionRefused { id: number_of(symbol), detail },
+                Some(symbol) => Signal::SubscriptionRefused { id: subscription_id(symbol), detail },
                 None => Signal::Error(detail),
             }))
         }
@@ -292,7 +286,7 @@ fn refused_symbol(msg: &str) -> Option<&str> {
 /// The rows of an answer, or what its code means.
 fn rows_of(text: &str) -> Result<Result<Vec<&RawValue>, Signal>, FrameError> {
     let body: Body<'_> = json::object(text)?;
-    let code = text_of(body.code);
+    let code = json::text_of(body.code);
     if code == GOOD {
         let data = body.data.ok_or_else(|| FrameError::Syntax("no `data`".to_owned()))?;
         return Ok(Ok(json::list(data.get())?));
@@ -300,15 +294,10 @@ fn rows_of(text: &str) -> Result<Result<Vec<&RawValue>, Signal>, FrameError> {
     Ok(Err(match RATE_ERRORS.contains(&code.as_str()) {
         true => Signal::RateLimited { wait: None },
         false => {
-            let msg = body.msg.map(text_of).unwrap_or_default();
+            let msg = body.msg.map(json::text_of).unwrap_or_default();
             Signal::Error(format!("{} (code {})", json::shown(&msg), json::shown(&code)))
         }
     }))
-}
-
-/// The content of a string, or whatever else stands there.
-fn text_of(raw: &RawValue) -> String {
-    json::string(raw).map_or_else(|| raw.get().to_owned(), |text| text.into_owned())
 }
 
 fn symbol_of(row: &RawValue) -> String {
@@ -320,7 +309,7 @@ fn subscription(market: &Market) -> Subscription {
     let argument = serde_json::json!({ "channel": CHANNEL, "instId": market.symbol });
     let message = serde_json::json!({ "op": "subscribe", "args": [argument] });
     Subscription {
-        id: number_of(&market.symbol),
+        id: market.subscription_id(),
         frame: Frame::Text(message.to_string()),
         directions: vec![market.direction],
     }
@@ -435,17 +424,17 @@ mod tests {
     #[test]
     fn control_frames_become_signals() {
         let refused = |detail: &str| Signal::SubscriptionRefused {
-            id: number_of("LTC-USD"),
+            id: subscription_id("LTC-USD"),
             detail: detail.to_owned(),
         };
         for (frame, expected) in [
             (
                 r#"{"event":"subscribe","arg":{"channel":"tickers","instId":"BTC-USDT"},"connId":"a1"}"#,
-                Signal::Acknowledged(number_of("BTC-USDT")),
+                Signal::Acknowledged(subscription_id("BTC-USDT")),
             ),
             (
                 r#"{"event":"subscribe","arg":{"channel":"tickers","instId":"BTC-USDT"}}"#,
-                Signal::Acknowledged(number_of("BTC-USDT")),
+                Signal::Acknowledged(subscription_id("BTC-USDT")),
             ),
             (
                 r#"{"event":"error","code":"60018","msg":"Wrong channel:tickers,instId:LTC-USD doesn't exist.","connId":"a1"}"#,
@@ -472,7 +461,7 @@ mod tests {
         let message = r#"{"args":[{"channel":"tickers","instId":"BTC-USDT"}],"op":"subscribe"}"#;
         assert_eq!(socket.subscriptions[0].frame, Frame::Text(message.to_owned()));
         let ids: Vec<u64> = socket.subscriptions.iter().map(|subscription| subscription.id).collect();
-        assert_eq!(ids, [number_of("BTC-USDT"), number_of("ETH-USDT")]);
+        assert_eq!(ids, [subscription_id("BTC-USDT"), subscription_id("ETH-USDT")]);
         assert_eq!(socket.ping.unwrap().frame, Frame::Text("ping".to_owned()));
         assert_eq!(feed.polls, [Request::get("/api/v5/market/tickers?instType=SPOT")]);
         let nothing = okx("USD-RUB").feed();
