@@ -197,10 +197,7 @@ impl Protocol for Bitfinex {
             400..=500 => error(status, 10000, "generic: error"),
             _ => Answer::new(status, "text/html", "<html><head><title>Server error</title></head></html>"),
         };
-        match retry_after {
-            Some(seconds) => answer.with("Retry-After", seconds),
-            None => answer,
-        }
+        answer.retry_after(retry_after)
     }
 
     fn command(&mut self, name: &str, body: &Value, scene: &Scene<'_>) -> Option<Result<Value, String>> {

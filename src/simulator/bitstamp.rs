@@ -131,10 +131,7 @@ impl Protocol for Bitstamp {
             400..=499 => failed(status, &format!("{status}.001"), "Request refused."),
             _ => Answer::new(status, "text/html", "<html><head><title>Bitstamp</title></head></html>"),
         };
-        match retry_after {
-            Some(seconds) => answer.with("Retry-After", seconds),
-            None => answer,
-        }
+        answer.retry_after(retry_after)
     }
 
     fn command(&mut self, name: &str, body: &Value, scene: &Scene<'_>) -> Option<Result<Value, String>> {

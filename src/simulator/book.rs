@@ -176,6 +176,14 @@ pub(super) fn exact(price: Option<&Price>) -> Value {
     }
 }
 
+/// How much is offered at a price; empty where there is none.
+pub(super) fn size(price: Option<&Price>, size: Decimal) -> String {
+    match price {
+        None | Some(Price::Missing) => String::new(),
+        Some(_) => number::plain(size),
+    }
+}
+
 /// A price as a literal of JSON; `null` where there is none.
 pub(super) fn literal(price: Option<&Price>) -> String {
     price.map_or("null".to_owned(), Price::literal)

@@ -14,7 +14,7 @@ use serde::Deserialize;
 use serde_json::{Value, json};
 use tokio::time::Instant;
 
-use super::book::{Book, Day, Price};
+use super::book::{Book, Day, Price, size};
 use super::http::{Answer, Request};
 use super::listing::{Form, Listing, Listings, split_at_counter};
 use super::protocol::{Conversation, Frame, Protocol, Reply, Row, Say, Scene, SocketRules};
@@ -167,10 +167,7 @@ impl Protocol for Bybit {
             503 => refused(503, 10016, "Server error.", scene),
             _ => Answer::new(status, "text/html", "<html><head><title>Bybit</title></head></html>"),
         };
-        match retry_after {
-            Some(seconds) => answer.with("Retry-After", seconds),
-            None => answer,
-        }
+        answer.retry_after(retry_after)
     }
 
     fn command(&mut self, name: &str, body: &Value, scene: &Scene<'_>) -> Option<Result<Value, String>> {
@@ -193,13 +190,6 @@ fn refused(status: u16, code: u32, message: &str, scene: &Scene<'_>) -> Answer {
         "retCode": code, "retMsg": message, "result": {}, "retExtInfo": {}, "time": scene.unix_ms(),
     });
     Answer::json(status, &told)
-}
-
-fn size(price: Option<&Price>, size: Decimal) -> String {
-    match price {
-        None | Some(Price::Missing) => String::new(),
-        Some(_) => size.normalize().to_string(),
-    }
 }
 
 fn ticker(listing: &Listing, book: &Book) -> Value {

@@ -127,10 +127,7 @@ impl Protocol for Coinbase {
             500..=599 => failed(status, "Internal server error"),
             _ => failed(status, "Request could not be processed"),
         };
-        match retry_after {
-            Some(seconds) => answer.with("Retry-After", seconds),
-            None => answer,
-        }
+        answer.retry_after(retry_after)
     }
 
     fn command(&mut self, name: &str, body: &Value, scene: &Scene<'_>) -> Option<Result<Value, String>> {

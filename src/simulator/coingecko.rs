@@ -322,10 +322,7 @@ impl Protocol for CoinGecko {
                 Answer::new(status, "text/html; charset=UTF-8", body)
             }
         };
-        match retry_after {
-            Some(seconds) => answer.with("retry-after", seconds),
-            None => answer,
-        }
+        answer.retry_after(retry_after)
     }
 }
 

@@ -203,10 +203,7 @@ impl Protocol for Gate {
             500 => error(500, "SERVER_ERROR", "Internal server error"),
             _ => Answer::new(status, "text/html", "<html><head><title>Server error</title></head></html>"),
         };
-        match retry_after {
-            Some(seconds) => answer.with("Retry-After", seconds),
-            None => answer,
-        }
+        answer.retry_after(retry_after)
     }
 
     fn command(&mut self, name: &str, body: &Value, scene: &Scene<'_>) -> Option<Result<Value, String>> {

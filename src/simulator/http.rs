@@ -176,6 +176,14 @@ impl Answer {
         self
     }
 
+    /// The same with the seconds after which to ask again, where there are any.
+    pub(super) fn retry_after(self, seconds: Option<u64>) -> Self {
+        match seconds {
+            Some(seconds) => self.with("Retry-After", seconds),
+            None => self,
+        }
+    }
+
     /// The bytes of the answer; without the body for `HEAD`.
     pub(super) fn bytes(&self, request: &Request, closes: bool) -> Bytes {
         let mut head = format!("HTTP/1.1 {} {}\r\n", self.status, reason(self.status));

@@ -179,10 +179,7 @@ impl Protocol for Htx {
             }
             _ => Answer { status, ..refused(code, "the request is refused") },
         };
-        match retry_after {
-            Some(seconds) => answer.with("Retry-After", seconds),
-            None => answer,
-        }
+        answer.retry_after(retry_after)
     }
 
     fn command(&mut self, name: &str, body: &Value, scene: &Scene<'_>) -> Option<Result<Value, String>> {

@@ -162,10 +162,7 @@ impl Protocol for Kraken {
                 Answer::new(status, "text/html; charset=UTF-8", page)
             }
         };
-        match retry_after {
-            Some(seconds) => answer.with("Retry-After", seconds),
-            None => answer,
-        }
+        answer.retry_after(retry_after)
     }
 
     fn command(&mut self, name: &str, body: &Value, scene: &Scene<'_>) -> Option<Result<Value, String>> {

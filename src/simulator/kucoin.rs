@@ -196,10 +196,7 @@ impl Protocol for KuCoin {
             500..=599 => refused(status, "500000", "Internal Server Error"),
             _ => Answer::new(status, "text/html", "<html><head><title>KuCoin</title></head></html>"),
         };
-        match retry_after {
-            Some(seconds) => answer.with("Retry-After", seconds),
-            None => answer,
-        }
+        answer.retry_after(retry_after)
     }
 
     fn command(&mut self, name: &str, body: &Value, scene: &Scene<'_>) -> Option<Result<Value, String>> {

@@ -14,7 +14,7 @@ use serde::Deserialize;
 use serde_json::{Value, json};
 use tokio::time::Instant;
 
-use super::book::{Book, Day, Price};
+use super::book::{Book, Day, Price, size};
 use super::http::{Answer, Request};
 use super::listing::{Form, Listing, Listings};
 use super::protocol::{Conversation, Frame, Protocol, Reply, Row, Say, Scene, SocketRules};
@@ -162,10 +162,7 @@ impl Protocol for Okx {
             451 => refused(451, "50125", "This service is not available in your region."),
             _ => Answer::new(status, "text/html", "<html><head><title>OKX</title></head></html>"),
         };
-        match retry_after {
-            Some(seconds) => answer.with("Retry-After", seconds),
-            None => answer,
-        }
+        answer.retry_after(retry_after)
     }
 
     fn command(&mut self, name: &str, body: &Value, scene: &Scene<'_>) -> Option<Result<Value, String>> {
@@ -215,13 +212,6 @@ fn ticker(listing: &Listing, book: &Book, scene: &Scene<'_>) -> Value {
         "sodUtc8": listing.fixed(day.open),
         "ts": ts.to_string(),
     })
-}
-
-fn size(price: Option<&Price>, size: Decimal) -> String {
-    match price {
-        None | Some(Price::Missing) => String::new(),
-        Some(_) => size.normalize().to_string(),
-    }
 }
 
 /// One level of a side: price, size, a field that is always zero, and the number of orders.

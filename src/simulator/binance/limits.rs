@@ -128,8 +128,5 @@ pub(super) fn refusal(status: u16, retry_after: Option<u64>, scene: &Scene<'_>) 
         400..=499 => error(status, -1000, "An unknown error occurred while processing the request."),
         _ => Answer::new(status, "text/html", "<html><head><title>Server error</title></head></html>"),
     };
-    match retry_after {
-        Some(seconds) => answer.with("Retry-After", seconds),
-        None => answer,
-    }
+    answer.retry_after(retry_after)
 }
