@@ -1,8 +1,8 @@
 //! Local exchanges that speak the real protocols, for demo, tests and load.
 //!
 //! Tests have no internet, and neither has a user who wants to rehearse a failure. Every exchange follows one seeded
-//! true price per asset (`truth`, `book`) or a recording (`replay`), answers as the real one does (one file each,
-//! behind the traits of `protocol`), and plays faults on order (`order`, `faults`, told by `/control` in `control`).
+//! true price per asset (`truth`, `listing`, `book`) or a recording (`replay`, `recorded`), answers as the real one does
+//! (one file each, behind the traits of `protocol`), and plays faults on order (`order`, `faults`, told by `/control` in `control`).
 //!
 //! The bytes of a connection go a short way, all of it ours, because a fault may strike anywhere on it: `front`
 //! accepts, `server` reads requests (`http`), `session` talks on a WebSocket, `wire` reads and writes, `journal` keeps
@@ -46,7 +46,6 @@ mod kucoin;
 mod listing;
 mod okx;
 mod order;
-
 mod protocol;
 mod quota;
 mod recorded;
@@ -60,7 +59,6 @@ mod wire;
 use exchange::Exchange;
 use front::Front;
 use journal::Journal;
-
 use protocol::PROTOCOLS;
 use recorded::Received;
 use truth::Truth;
