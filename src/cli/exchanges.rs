@@ -5,7 +5,7 @@
 
 use super::columns;
 use crate::config::{ExchangeSettings, Settings, variable};
-use crate::exchange::{Access, EXCHANGES, Kind, Row, Scope};
+use crate::exchange::{Access, EXCHANGES, KeyUse, Kind, Row, Scope};
 
 const HEADINGS: [&str; 5] = ["NAME", "KIND", "TRANSPORT", "SYMBOLS", "NEEDS"];
 
@@ -38,10 +38,11 @@ fn cells(row: &'static Row, exchange: &ExchangeSettings, settings: &Settings) ->
 /// What the user has to give, and whether that is there.
 fn needs(row: &Row, exchange: &ExchangeSettings) -> String {
     let key = || variable(&format!("exchanges.{}.api_key", row.name));
-    let mut needs = match (row.takes_key, &exchange.api_key) {
-        (false, _) => "nothing".to_owned(),
-        (true, Some(_)) => "nothing: its key is set".to_owned(),
-        (true, None) => format!("nothing; faster with a key in {}", key()),
+    let mut needs = match (row.key, &exchange.api_key) {
+        (KeyUse::None, _) => "nothing".to_owned(),
+        (_, Some(_)) => "nothing: its key is set".to_owned(),
+        (KeyUse::Optional, None) => format!("nothing; faster with a key in {}", key()),
+        (KeyUse::Required, None) => return format!("a key in {}, off without", key()),
     };
     if !exchange.enabled {
         needs.push_str(" (switched off)");

@@ -8,7 +8,7 @@ use tokio::signal::unix::{SignalKind, signal};
 use super::failure::written;
 use super::{Failure, SimulateOptions};
 use crate::config::variable;
-use crate::exchange::EXCHANGES;
+use crate::exchange::{EXCHANGES, KeyUse};
 use crate::simulator::{Simulator, SimulatorError, SimulatorOptions};
 
 /// Runs the simulator until SIGTERM or SIGINT.
@@ -53,6 +53,10 @@ fn welcome(address: SocketAddr) -> String {
             if !url.is_empty() {
                 text += &format!("  export {}={url}\n", variable(&format!("exchanges.{}.{name}", row.name)));
             }
+        }
+        if row.key == KeyUse::Required {
+            let name = variable(&format!("exchanges.{}.api_key", row.name));
+            text += &format!("  export {name}=simulated\n");
         }
     }
     text + &format!(

@@ -9,7 +9,7 @@ use rust_decimal::Decimal;
 use super::key::STORAGE;
 use super::problem::Origin;
 use super::{EXCHANGES, ExchangeSettings, Settings, StorageSettings, value};
-use crate::exchange::Row;
+use crate::exchange::{KeyUse, Row};
 
 /// The settings as TOML; each value that is in `origins` with where it was said.
 pub(super) fn toml(settings: &Settings, origins: &BTreeMap<String, Origin>) -> String {
@@ -97,8 +97,11 @@ impl Page<'_> {
         self.line(&section, "poll_every", length(exchange.poll_every))?;
         match &exchange.api_key {
             Some(_) => writeln!(self.text, "# api_key is set, and not shown"),
-            None if row.takes_key => writeln!(self.text, "# api_key is not set"),
-            None => Ok(()),
+            None => match row.key {
+                KeyUse::None => Ok(()),
+                KeyUse::Optional => writeln!(self.text, "# api_key is not set"),
+                KeyUse::Required => writeln!(self.text, "# api_key is not set, and needed"),
+            },
         }
     }
 

@@ -84,7 +84,7 @@ pub const KEYS: &[Key] = &[
         name: "state_file",
         form: "path",
         default: "ratebook.state.json",
-        meaning: "where bans by exchanges are remembered across restarts",
+        meaning: "where bans by exchanges, and what was used of their quotas, are remembered across restarts",
     },
     Key {
         name: "tls_ca_file",
@@ -152,7 +152,7 @@ pub const EXCHANGE_KEYS: &[Key] = &[
         name: "enabled",
         form: "`true` or `false`",
         default: "true",
-        meaning: "whether it is listened to",
+        meaning: "whether it is listened to; one that needs a key is off without it",
     },
     Key {
         name: "rest_url",

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use super::problem::{Origin, Warning};
 use super::{ExchangeSettings, Settings, UsdtUsd};
-use crate::exchange::{EXCHANGES, Kind, Row};
+use crate::exchange::{EXCHANGES, KeyUse, Kind, Row};
 use crate::market::Asset;
 
 /// Shortest pace of polling a market that no exchange resents. The stricter ones publish eight to ten requests a
@@ -70,10 +70,10 @@ fn of_exchange(row: &Row, exchange: &ExchangeSettings, warn: &mut impl FnMut(Str
         );
         warn(key("stale_after"), message);
     }
-    if has_key && !row.takes_key {
+    if has_key && row.key == KeyUse::None {
         warn(key("api_key"), format!("{} has no use for a key; it is not sent", row.name));
     }
-    if has_key && row.takes_key && is_plain_http_abroad(&exchange.rest_url) {
+    if has_key && row.key != KeyUse::None && is_plain_http_abroad(&exchange.rest_url) {
         warn(key("rest_url"), "the key travels unencrypted (`http://`)".to_owned());
     }
 }

@@ -5,11 +5,11 @@ use std::ffi::OsString;
 use std::path::Path;
 
 use super::given::Given;
-use super::key::KEYS;
+use super::key::{KEYS, variable};
 use super::problem::{ConfigError, Origin, Problem, Warning};
 use super::value::{self, Value};
-use super::{EXCHANGES, ExchangeSettings, Settings, StorageSettings, effective, limits};
-use crate::exchange::{self, Row};
+use super::{ApiKey, EXCHANGES, ExchangeSettings, Settings, StorageSettings, effective, limits};
+use crate::exchange::{self, KeyUse, Row};
 use crate::market::ExchangeName;
 
 /// Settings, with what an operator wants to know beside them.
@@ -151,8 +151,16 @@ impl Reader {
             Some(pace) if api_key.is_some() => pace,
             _ => default.poll_every,
         };
+        let enabled = self.said(&key("enabled"), value::switch);
+        if enabled == Some(true)
+            && lacks_key(row, api_key.as_ref())
+            && let Some((_, origin)) = self.values.get(&key("enabled"))
+        {
+            let (origin, message) = (origin.clone(), format!("needs a key: {}", how_to_give_a_key(row.name)));
+            self.refuse(&key("enabled"), origin, message);
+        }
         ExchangeSettings {
-            enabled: self.said(&key("enabled"), value::switch).unwrap_or(default.enabled),
+            enabled: enabled.unwrap_or(default.enabled || api_key.is_some()),
             rest_url: self.said(&key("rest_url"), value::rest_url).unwrap_or(default.rest_url),
             ws_url: self.said(&key("ws_url"), value::ws_url).unwrap_or(default.ws_url),
             stale_after: self.said(&key("stale_after"), value::duration).unwrap_or(default.stale_after),
@@ -174,20 +182,38 @@ impl Reader {
             return Some(rows.map(|row| row.name).filter(|&name| is_enabled(name)).collect());
         };
         let origin = origin.clone();
-        let names: Vec<ExchangeName> = self.said(key, value::exchanges)?.iter().map(|row| row.name).collect();
-        let disabled: Vec<&str> =
-            names.iter().filter(|&&name| !is_enabled(name)).map(|name| name.as_str()).collect();
-        if disabled.is_empty() {
-            return Some(names);
+        let rows = self.said(key, value::exchanges)?;
+        let disabled = rows.iter().filter(|row| !is_enabled(row.name));
+        let api_key = |row: &Row| exchanges.get(&row.name).and_then(|exchange| exchange.api_key.as_ref());
+        let (keyless, switched_off): (Vec<&Row>, Vec<&Row>) =
+            disabled.copied().partition(|row| lacks_key(row, api_key(row)));
+        if let Some(row) = keyless.first() {
+            let message =
+                format!("names {}, which is off without a key: {}", row.name, how_to_give_a_key(row.name));
+            self.refuse(key, origin, message);
+            return None;
         }
-        let message = format!("names what `enabled = false` switches off: {}", disabled.join(", "));
-        self.refuse(key, origin, message);
-        None
+        if !switched_off.is_empty() {
+            let names: Vec<&str> = switched_off.iter().map(|row| row.name.as_str()).collect();
+            let message = format!("names what `enabled = false` switches off: {}", names.join(", "));
+            self.refuse(key, origin, message);
+            return None;
+        }
+        Some(rows.iter().map(|row| row.name).collect())
     }
 
     fn refuse(&mut self, key: &str, origin: Origin, message: String) {
         self.problems.push(Problem { key: Some(key.to_owned()), origin, message });
     }
+}
+
+/// Whether an exchange is of no use because it needs a key and has none.
+fn lacks_key(row: &Row, api_key: Option<&ApiKey>) -> bool {
+    row.key == KeyUse::Required && api_key.is_none()
+}
+
+fn how_to_give_a_key(exchange: ExchangeName) -> String {
+    format!("set {}", variable(&format!("exchanges.{exchange}.api_key")))
 }
 
 fn default_of(key: &str) -> &'static str {

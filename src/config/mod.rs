@@ -13,7 +13,7 @@ use std::time::Duration;
 
 use rust_decimal::Decimal;
 
-use crate::exchange::EXCHANGES;
+use crate::exchange::{EXCHANGES, KeyUse, Row};
 use crate::market::{Direction, ExchangeName};
 
 mod effective;
@@ -168,9 +168,9 @@ impl fmt::Debug for ApiKey {
 
 impl ExchangeSettings {
     /// The defaults of its row, without a key.
-    fn of(row: &crate::exchange::Row) -> Self {
+    fn of(row: &Row) -> Self {
         Self {
-            enabled: true,
+            enabled: row.key != KeyUse::Required,
             rest_url: row.rest_url.to_owned(),
             ws_url: row.ws_url.to_owned(),
             stale_after: row.stale_after,

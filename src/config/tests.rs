@@ -339,6 +339,47 @@ fn default_lists_lose_what_is_disabled_and_explicit_lists_refuse_it() {
 }
 
 #[test]
+fn an_exchange_that_needs_a_key_is_off_without_one_and_on_with_one() {
+    let key = "RATEBOOK_EXCHANGES__FREECURRENCYAPI__API_KEY=planted";
+    let off = "[exchanges.freecurrencyapi]\nenabled = false";
+    for (file, environment, is_on) in [
+        ("", "", false),
+        ("", "RATEBOOK_EXCHANGES__FREECURRENCYAPI__API_KEY=", false),
+        ("", key, true),
+        ("[exchanges.freecurrencyapi]\nenabled = true", key, true),
+        (off, "", false),
+        (off, key, false),
+    ] {
+        let settings = settings(file, environment);
+        assert_eq!(exchange(&settings, "freecurrencyapi").enabled, is_on, "{file} {environment}");
+        let is_named = settings.fiat_priority.iter().any(|name| name.as_str() == "freecurrencyapi");
+        assert_eq!(is_named, is_on, "{file} {environment}");
+        assert_eq!(
+            settings.fiat_priority[..2].iter().map(|name| name.as_str()).collect::<Vec<_>>(),
+            ["cbr", "ecb"]
+        );
+        assert!(warnings(file, environment).is_empty(), "{file} {environment}");
+    }
+}
+
+#[test]
+fn naming_an_exchange_that_lacks_its_key_is_refused_with_the_variable_that_gives_one() {
+    for (file, environment, key) in [
+        ("fiat_priority = [\"cbr\", \"freecurrencyapi\"]", "", "fiat_priority"),
+        ("", "RATEBOOK_FIAT_PRIORITY=freecurrencyapi,erapi", "fiat_priority"),
+        ("[exchanges.freecurrencyapi]\nenabled = true", "", "exchanges.freecurrencyapi.enabled"),
+    ] {
+        let refusal = refusal(file, environment);
+        assert!(refusal.starts_with(&format!("setting `{key}` (")), "{refusal}");
+        assert!(refusal.contains("set RATEBOOK_EXCHANGES__FREECURRENCYAPI__API_KEY"), "{refusal}");
+        assert_eq!(refusal.lines().count(), 1, "{refusal}");
+    }
+    let key = "RATEBOOK_EXCHANGES__FREECURRENCYAPI__API_KEY=planted";
+    let named = settings("fiat_priority = [\"freecurrencyapi\"]", key).fiat_priority;
+    assert_eq!(named.iter().map(|name| name.as_str()).collect::<Vec<_>>(), ["freecurrencyapi"]);
+}
+
+#[test]
 fn a_key_gives_the_pace_that_it_allows_unless_a_pace_is_set() {
     let key = "RATEBOOK_EXCHANGES__COINGECKO__API_KEY=planted";
     for (file, environment, expected) in [
@@ -486,6 +527,7 @@ fn no_secret_is_ever_shown() {
         }
         assert_eq!(loaded.settings.database_url, url);
         assert!(loaded.to_toml().contains("# api_key is set, and not shown"));
+        assert!(loaded.to_toml().contains("# api_key is not set, and needed"));
     }
     for (file, environment) in [
         ("database_url = \"mysql://me:planted@db\"", ""),

@@ -2,7 +2,8 @@
 //!
 //! Separate from the actor because a ban outlives it, and outlives the process: an exchange that is asked again
 //! during a ban makes the ban longer. So bans are kept in a small file, which is replaced by a rename and is
-//! therefore always whole.
+//! therefore always whole. What was used of a quota that is longer than a run is kept there too, since using it up is
+//! what brings the next ban.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -14,6 +15,7 @@ use chrono::{DateTime, TimeDelta, Utc};
 use log::warn;
 use serde::{Deserialize, Serialize};
 
+use super::Quota;
 use crate::clock;
 use crate::market::{ExchangeName, Moment};
 
@@ -28,7 +30,7 @@ pub struct Ban {
     pub until: DateTime<Utc>,
     /// For people: `answered 429`.
     pub reason: String,
-    /// Whether the exchange refuses us by law or by rule (403, 451).
+    /// Whether the exchange refuses us by law or by rule (401, 403, 451).
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub forbidden: bool,
 }
@@ -43,6 +45,8 @@ pub struct Bans {
 #[derive(Debug, Default)]
 struct State {
     bans: BTreeMap<String, Ban>,
+    /// When each exchange with a quota gave an answer that counts.
+    answered_at: BTreeMap<String, Vec<DateTime<Utc>>>,
     /// How often in a row an exchange answered 418 without saying for how long.
     num_unmeasured: BTreeMap<String, u32>,
 }
@@ -51,6 +55,8 @@ struct State {
 #[derive(Debug, Default, Serialize, Deserialize)]
 struct StateFile {
     bans: BTreeMap<String, Ban>,
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    answered_at: BTreeMap<String, Vec<DateTime<Utc>>>,
 }
 
 /// Bans cannot be remembered in the given file.
@@ -96,7 +102,7 @@ impl Bans {
             warn!("`{}` is damaged, starting without remembered bans: {error}", path.display());
             StateFile::default()
         });
-        let state = State { bans: file.bans, num_unmeasured: BTreeMap::new() };
+        let state = State { bans: file.bans, answered_at: file.answered_at, num_unmeasured: BTreeMap::new() };
         let bans = Self { path: Some(Arc::new(path.to_owned())), state: Arc::new(Mutex::new(state)) };
         bans.write(path).map_err(|source| BansError::Unwritable { path: path.to_owned(), source })?;
         Ok(bans)
@@ -122,6 +128,24 @@ impl Bans {
             state.bans.insert(exchange.as_str().to_owned(), ban);
         }
         self.remember();
+    }
+
+    /// Counts an answer of `exchange` against its quota, and remembers it. Gives the time until which nothing more may be
+    /// asked; `None` while something of the quota is left.
+    pub fn count_answer(&self, exchange: ExchangeName, quota: Quota, now: Moment) -> Option<DateTime<Utc>> {
+        let window = TimeDelta::from_std(quota.window).unwrap_or(TimeDelta::MAX);
+        let most = usize::try_from(quota.answers).unwrap_or(usize::MAX).max(1);
+        let free_at = {
+            let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
+            let answered_at = state.answered_at.entry(exchange.as_str().to_owned()).or_default();
+            // An answer of the future was counted by a clock that was wrong.
+            answered_at.retain(|at| *at <= now.wall && now.wall - *at < window);
+            answered_at.push(now.wall);
+            let oldest = answered_at.len().checked_sub(most).map(|at| answered_at[at]);
+            oldest.and_then(|oldest| oldest.checked_add_signed(window))
+        };
+        self.remember();
+        free_at
     }
 
     /// How often in a row `exchange` has banned us without saying for how long, this time included.
@@ -157,7 +181,10 @@ impl Bans {
         let state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
         let now = clock::now().wall;
         let bans = state.bans.iter().filter(|(_, ban)| ban.until > now);
-        let file = StateFile { bans: bans.map(|(name, ban)| (name.clone(), ban.clone())).collect() };
+        let file = StateFile {
+            bans: bans.map(|(name, ban)| (name.clone(), ban.clone())).collect(),
+            answered_at: state.answered_at.clone(),
+        };
         let mut temporary = path.as_os_str().to_owned();
         temporary.push(".new");
         fs::write(&temporary, serde_json::to_vec_pretty(&file)?)?;
@@ -194,6 +221,38 @@ mod tests {
         assert_eq!(bans.current(KRAKEN, now), None);
         assert!(bans.current(BINANCE, now.after(Duration::from_secs(99))).is_some());
         assert_eq!(bans.current(BINANCE, now.after(Duration::from_secs(101))), None);
+    }
+
+    #[test]
+    fn what_was_used_of_a_quota_is_remembered_across_restarts_until_it_is_free_again() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("state.json");
+        let quota = Quota { answers: 3, window: Duration::from_secs(100) };
+        let start = crate::clock::now();
+        let at = |seconds| start.after(Duration::from_secs(seconds));
+        for (seconds, expected) in [
+            (0, None),
+            (10, None),
+            // The first answer leaves the window at 100, the second at 110.
+            (20, Some(100)),
+            (100, Some(110)),
+            (109, Some(120)),
+            (250, None),
+        ] {
+            let bans = Bans::load(&path).unwrap();
+            let free_at = bans.count_answer(BINANCE, quota, at(seconds));
+            assert_eq!(free_at, expected.map(|seconds| at(seconds).wall), "{seconds}");
+            assert_eq!(bans.count_answer(KRAKEN, Quota { answers: 99, ..quota }, at(seconds)), None);
+        }
+    }
+
+    #[test]
+    fn an_answer_of_the_future_uses_nothing_of_a_quota() {
+        let quota = Quota { answers: 2, window: Duration::from_secs(100) };
+        let now = crate::clock::now();
+        let bans = Bans::in_memory();
+        bans.count_answer(BINANCE, quota, now.after(Duration::from_secs(86_400)));
+        assert_eq!(bans.count_answer(BINANCE, quota, now), None);
     }
 
     #[test]

@@ -14,7 +14,7 @@ use serde_json::value::RawValue;
 use super::markets::{Hubs, Instrument, Market, Markets};
 use super::symbols::Spelling;
 use super::{
-    Exchange, Feed, Frame, FrameError, Kind, Reading, Request, Row, Scope, Signal, Socket, Source,
+    Exchange, Feed, Frame, FrameError, KeyUse, Kind, Reading, Request, Row, Scope, Signal, Socket, Source,
     Subscription, WeightLimit, json,
 };
 use crate::market::{Asset, Direction, ExchangeName, Quote, Refusal};
@@ -27,7 +27,7 @@ pub(super) const ROW: Row = Row {
     stale_after: Duration::from_secs(5),
     poll_every: Duration::from_secs(2),
     poll_every_with_key: None,
-    takes_key: false,
+    key: KeyUse::None,
     make: |_access, scope| Box::new(Binance::new(&scope)),
 };
 
@@ -293,6 +293,7 @@ impl Exchange for Binance {
                 limit: self.weight_a_minute,
                 window: Duration::from_secs(60),
             }),
+            ..Feed::default()
         }
     }
 

@@ -17,8 +17,8 @@ use serde_json::value::RawValue;
 use super::markets::{Hubs, Instrument, Market, Markets, subscription_id};
 use super::symbols::Spelling;
 use super::{
-    ClientPing, Exchange, Feed, Frame, FrameError, Kind, Reading, Request, Row, Scope, Signal, Socket,
-    Source, Subscription, json,
+    ClientPing, Exchange, Feed, Frame, FrameError, KeyUse, Kind, Reading, Request, Row, Scope, Signal,
+    Socket, Source, Subscription, json,
 };
 use crate::market::{Asset, Direction, ExchangeName, Quote, Refusal};
 
@@ -31,7 +31,7 @@ pub(super) const ROW: Row = Row {
     // An address may ask for tickers about 30 times a minute, and is blocked for a minute if it asks more often.
     poll_every: Duration::from_millis(2500),
     poll_every_with_key: None,
-    takes_key: false,
+    key: KeyUse::None,
     make: |_access, scope| Box::new(Bitfinex::new(&scope)),
 };
 
@@ -287,7 +287,7 @@ impl Exchange for Bitfinex {
             instruments: Some(Request::get("/v2/conf/pub:list:pair:exchange,pub:map:currency:sym")),
             socket: (!markets.is_empty()).then_some(socket),
             polls: markets.chunks(MAX_SYMBOLS_AT_ONCE).map(poll).collect(),
-            weight: None,
+            ..Feed::default()
         }
     }
 

@@ -14,8 +14,8 @@ use serde_json::value::RawValue;
 use super::markets::{Hubs, Instrument, Market, Markets, subscription_id};
 use super::symbols::Spelling;
 use super::{
-    ClientPing, Exchange, Feed, Frame, FrameError, Kind, Reading, Request, Row, Scope, Signal, Socket,
-    Source, Subscription, json,
+    ClientPing, Exchange, Feed, Frame, FrameError, KeyUse, Kind, Reading, Request, Row, Scope, Signal,
+    Socket, Source, Subscription, json,
 };
 use crate::market::{Asset, Direction, ExchangeName, Quote, Refusal};
 
@@ -27,7 +27,7 @@ pub(super) const ROW: Row = Row {
     stale_after: Duration::from_secs(5),
     poll_every: Duration::from_secs(2),
     poll_every_with_key: None,
-    takes_key: false,
+    key: KeyUse::None,
     make: |_access, scope| Box::new(Bybit::new(&scope)),
 };
 
@@ -235,7 +235,7 @@ impl Exchange for Bybit {
             instruments: Some(Request::get("/v5/market/instruments-info?category=spot")),
             socket: has_markets.then_some(socket),
             polls: has_markets.then_some(poll).into_iter().collect(),
-            weight: None,
+            ..Feed::default()
         }
     }
 

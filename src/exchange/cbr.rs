@@ -14,9 +14,10 @@ use quick_xml::Reader;
 use quick_xml::events::{BytesStart, Event};
 use rust_decimal::Decimal;
 
-use super::fixing::fixing_of;
-use super::{Exchange, Feed, FrameError, Kind, Reading, Request, Row, Scope, Signal, Source, json};
-use crate::market::{Asset, Direction, ExchangeName, Quote, Refusal, Validity, number};
+use super::fiat_listing::FiatListing;
+use super::fixing::{Fixing, SetOn, Zone, fixing_of};
+use super::{Exchange, Feed, FrameError, KeyUse, Kind, Reading, Request, Row, Scope, Signal, Source, json};
+use crate::market::{Asset, Direction, ExchangeName, Quote, Refusal, number};
 
 pub(super) const ROW: Row = Row {
     name: ExchangeName::new("cbr"),
@@ -26,7 +27,7 @@ pub(super) const ROW: Row = Row {
     stale_after: Duration::from_secs(600),
     poll_every: Duration::from_secs(3600),
     poll_every_with_key: None,
-    takes_key: false,
+    key: KeyUse::None,
     make: |_access, scope| Box::new(Cbr::new(&scope)),
 };
 
@@ -34,7 +35,7 @@ pub(super) const ROW: Row = Row {
 const PATH: &str = "/scripts/XML_daily.asp";
 
 /// Moscow is three hours ahead of UTC all year.
-const AHEAD_OF_UTC: TimeDelta = TimeDelta::hours(3);
+const MOSCOW: Zone = Zone::Ahead(TimeDelta::hours(3));
 
 /// Largest part by which the printed rate of one unit may differ from value over nominal: it is rounded to six
 /// digits. A nominal that was misread would differ ten times or more.
@@ -58,58 +59,55 @@ type Fields = Vec<(String, Option<String>)>;
 
 /// The plug-in of the Bank of Russia.
 struct Cbr {
-    /// The wanted fiat currencies.
-    wanted: Vec<Asset>,
-    /// Date and currencies of the latest table.
-    latest: Option<(NaiveDate, Vec<Asset>)>,
+    listing: FiatListing,
+    /// Date of the latest table.
+    latest: Option<NaiveDate>,
 }
 
 impl Cbr {
     fn new(scope: &Scope) -> Self {
-        let mut wanted: Vec<Asset> = Vec::new();
-        if let Scope::Directions(directions) = scope {
-            for side in directions.iter().flat_map(|direction| [direction.base, direction.counter]) {
-                if side.is_fiat() && side != Asset::RUB && !wanted.contains(&side) {
-                    wanted.push(side);
-                }
-            }
-        }
-        Self { wanted, latest: None }
+        Self { listing: FiatListing::new(Asset::RUB, scope), latest: None }
     }
 
     /// Keeps what the latest table has, and says whether that is news.
-    fn remember(&mut self, date: NaiveDate, published: Vec<Asset>) -> bool {
-        let is_older = self.latest.as_ref().is_some_and(|(latest, _)| date < *latest);
-        let news = Some((date, published));
-        if is_older || self.latest == news {
+    fn remember(&mut self, table: &Table) -> bool {
+        if self.latest.is_some_and(|latest| table.date < latest) {
             return false;
         }
-        self.latest = news;
-        true
+        let is_later = self.latest.replace(table.date) != Some(table.date);
+        self.listing.learn(table.rows.iter().map(code_of)) || is_later
+    }
+
+    /// Reads one row: roubles for `Nominal` units.
+    fn read_row(&self, row: &Fields, fixing: Fixing) -> Result<Quote, Refusal> {
+        let value = with_comma(field(row, "Value").ok_or(Refusal::Syntax)?)?;
+        let nominal: u32 = field(row, "Nominal").and_then(|text| text.parse().ok()).ok_or(Refusal::Syntax)?;
+        let nominal = Decimal::from(nominal);
+        let rate = value.checked_div(nominal).ok_or(Refusal::Syntax)?;
+        // A nominal that is no power of ten could not be divided by exactly, and has never been seen.
+        if rate.checked_mul(nominal) != Some(value) {
+            return Err(Refusal::Syntax);
+        }
+        if row.iter().any(|(name, _)| name == "VunitRate") {
+            let of_one_unit = with_comma(field(row, "VunitRate").ok_or(Refusal::Syntax)?)?;
+            let difference = of_one_unit.checked_sub(rate).ok_or(Refusal::Syntax)?.abs();
+            let allowed = rate.abs().checked_mul(MAX_DIFFERENCE).ok_or(Refusal::Syntax)?;
+            if difference > allowed {
+                return Err(Refusal::Syntax);
+            }
+        }
+        let currency = self.listing.currency(code_of(row)).ok_or(Refusal::UnexpectedSymbol)?;
+        Ok(fixing.quote(Direction::new(currency, Asset::RUB), rate))
     }
 }
 
 impl Exchange for Cbr {
     fn feed(&self) -> Feed {
-        let in_roubles = |assets: Vec<Asset>| -> Vec<Direction> {
-            assets.into_iter().map(|asset| Direction::new(asset, Asset::RUB)).collect()
-        };
         let mut polls = vec![Request::get(PATH)];
-        let Some((date, published)) = &self.latest else {
-            let usual = [Asset::USD, Asset::EUR].into_iter().filter(|asset| !self.wanted.contains(asset));
-            let listens_to = in_roubles(self.wanted.iter().copied().chain(usual).collect());
-            return Feed { listens_to, polls, ..Feed::default() };
-        };
-        if let Some(day_before) = date.pred_opt() {
+        if let Some(day_before) = self.latest.and_then(|date| date.pred_opt()) {
             polls.push(Request::get(format!("{PATH}?date_req={}", day_before.format("%d/%m/%Y"))));
         }
-        let unsupported = self.wanted.iter().copied().filter(|asset| !published.contains(asset)).collect();
-        Feed {
-            listens_to: in_roubles(published.clone()),
-            unsupported: in_roubles(unsupported),
-            polls,
-            ..Feed::default()
-        }
+        self.listing.feed(|asset| Direction::new(asset, Asset::RUB), polls)
     }
 
     fn read(&mut self, source: Source, bytes: &[u8]) -> Result<Reading, FrameError> {
@@ -117,9 +115,8 @@ impl Exchange for Cbr {
             return Ok(Reading::default());
         }
         let table = read_table(&decoded(bytes)?)?;
-        let validity =
-            fixing_of(table.date, AHEAD_OF_UTC).ok_or_else(|| syntax("a date beyond the calendar"))?;
-        let code_of = |row| field(row, "CharCode").unwrap_or_default();
+        let fixing = fixing_of(table.date, MOSCOW, SetOn::DayBefore);
+        let fixing = fixing.ok_or_else(|| syntax("a date beyond the calendar"))?;
         let mut num_rows: HashMap<&str, u32> = HashMap::new();
         for row in &table.rows {
             *num_rows.entry(code_of(row)).or_default() += 1;
@@ -129,16 +126,10 @@ impl Exchange for Cbr {
             let code = code_of(row);
             // Of two rows for one currency, nobody can say which is meant.
             let is_alone = num_rows.get(code) == Some(&1);
-            reading.push(code, if is_alone { read_row(row, code, validity) } else { Err(Refusal::Syntax) });
+            let read = if is_alone { self.read_row(row, fixing) } else { Err(Refusal::Syntax) };
+            reading.push(code, read);
         }
-        // A row that cannot be read today still tells that the bank publishes its currency.
-        let mut published: Vec<Asset> = Vec::new();
-        for currency in table.rows.iter().filter_map(|row| currency_of(code_of(row))) {
-            if !published.contains(&currency) {
-                published.push(currency);
-            }
-        }
-        if !reading.quotes.is_empty() && self.remember(table.date, published) {
+        if !reading.quotes.is_empty() && self.remember(&table) {
             reading.signals.push(Signal::FeedChanged);
         }
         Ok(reading)
@@ -149,35 +140,9 @@ impl Exchange for Cbr {
     }
 }
 
-/// Reads one row: roubles for `Nominal` units.
-fn read_row(row: &Fields, code: &str, validity: Validity) -> Result<Quote, Refusal> {
-    let value = with_comma(field(row, "Value").ok_or(Refusal::Syntax)?)?;
-    let nominal: u32 = field(row, "Nominal").and_then(|text| text.parse().ok()).ok_or(Refusal::Syntax)?;
-    let nominal = Decimal::from(nominal);
-    let rate = value.checked_div(nominal).ok_or(Refusal::Syntax)?;
-    // A nominal that is no power of ten could not be divided by exactly, and has never been seen.
-    if rate.checked_mul(nominal) != Some(value) {
-        return Err(Refusal::Syntax);
-    }
-    if row.iter().any(|(name, _)| name == "VunitRate") {
-        let of_one_unit = with_comma(field(row, "VunitRate").ok_or(Refusal::Syntax)?)?;
-        let difference = of_one_unit.checked_sub(rate).ok_or(Refusal::Syntax)?.abs();
-        let allowed = rate.abs().checked_mul(MAX_DIFFERENCE).ok_or(Refusal::Syntax)?;
-        if difference > allowed {
-            return Err(Refusal::Syntax);
-        }
-    }
-    let direction = Direction::new(currency_of(code).ok_or(Refusal::UnexpectedSymbol)?, Asset::RUB);
-    let quoted_at = match validity {
-        Validity::Fixing { starts_at, .. } => Some(starts_at),
-        Validity::Live => None,
-    };
-    Ok(Quote { quoted_at, validity, ..Quote::last(direction, rate) })
-}
-
-/// The currency of a code, if it can be quoted in roubles.
-fn currency_of(code: &str) -> Option<Asset> {
-    Asset::new(code).filter(|asset| asset.is_fiat() && *asset != Asset::RUB)
+/// The code of a row's currency; empty where it cannot be read.
+fn code_of(row: &Fields) -> &str {
+    field(row, "CharCode").unwrap_or_default()
 }
 
 /// A number with a decimal comma, perhaps with an exponent (`5,39256E-05`).
@@ -290,6 +255,7 @@ fn syntax(detail: &str) -> FrameError {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::market::Validity;
 
     fn cbr(wanted: &str) -> Cbr {
         Cbr::new(&Scope::Directions(wanted.split(',').map(|direction| direction.parse().unwrap()).collect()))

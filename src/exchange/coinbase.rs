@@ -14,8 +14,8 @@ use serde_json::value::RawValue;
 use super::markets::{Hubs, Instrument, Market, Markets, subscription_id};
 use super::symbols::Spelling;
 use super::{
-    Exchange, Feed, Frame, FrameError, Kind, Pushes, Reading, Request, Row, Scope, Signal, Socket, Source,
-    Subscription, json,
+    Exchange, Feed, Frame, FrameError, KeyUse, Kind, Pushes, Reading, Request, Row, Scope, Signal, Socket,
+    Source, Subscription, json,
 };
 use crate::market::{Asset, Direction, ExchangeName, Quote, Refusal};
 
@@ -27,7 +27,7 @@ pub(super) const ROW: Row = Row {
     stale_after: Duration::from_secs(5),
     poll_every: Duration::from_secs(2),
     poll_every_with_key: None,
-    takes_key: false,
+    key: KeyUse::None,
     make: |_access, scope| Box::new(Coinbase::new(&scope)),
 };
 
@@ -198,7 +198,7 @@ impl Exchange for Coinbase {
             instruments: Some(Request::get("/products")),
             socket: (!markets.is_empty()).then_some(socket),
             polls: markets.iter().map(poll).collect(),
-            weight: None,
+            ..Feed::default()
         }
     }
 

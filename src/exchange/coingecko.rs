@@ -13,7 +13,9 @@ use chrono::{DateTime, Utc};
 use serde::Deserialize;
 use serde_json::value::RawValue;
 
-use super::{Access, Exchange, Feed, FrameError, Kind, Reading, Request, Row, Scope, Signal, Source, json};
+use super::{
+    Access, Exchange, Feed, FrameError, KeyUse, Kind, Reading, Request, Row, Scope, Signal, Source, json,
+};
 use crate::market::{Asset, Direction, ExchangeName, Quote, Refusal};
 
 pub(super) const ROW: Row = Row {
@@ -24,7 +26,7 @@ pub(super) const ROW: Row = Row {
     stale_after: Duration::from_secs(180),
     poll_every: Duration::from_secs(60),
     poll_every_with_key: Some(Duration::from_secs(20)),
-    takes_key: true,
+    key: KeyUse::Optional,
     make: |access, scope| Box::new(CoinGecko::new(access, &scope)),
 };
 

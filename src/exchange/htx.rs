@@ -17,7 +17,7 @@ use serde_json::value::RawValue;
 use super::markets::{Hubs, Instrument, Market, Markets, subscription_id};
 use super::symbols::Spelling;
 use super::{
-    Exchange, Feed, Frame, FrameError, Kind, Reading, Request, Row, Scope, Signal, Socket, Source,
+    Exchange, Feed, Frame, FrameError, KeyUse, Kind, Reading, Request, Row, Scope, Signal, Socket, Source,
     Subscription, json,
 };
 use crate::market::{Asset, Direction, ExchangeName, Quote, Refusal};
@@ -30,7 +30,7 @@ pub(super) const ROW: Row = Row {
     stale_after: Duration::from_secs(5),
     poll_every: Duration::from_secs(2),
     poll_every_with_key: None,
-    takes_key: false,
+    key: KeyUse::None,
     make: |_access, scope| Box::new(Htx::new(&scope)),
 };
 
@@ -236,7 +236,7 @@ impl Exchange for Htx {
             instruments: Some(Request::get("/v1/common/symbols")),
             socket: (!markets.is_empty()).then_some(socket),
             polls: if markets.is_empty() { Vec::new() } else { vec![poll] },
-            weight: None,
+            ..Feed::default()
         }
     }
 

@@ -16,8 +16,8 @@ use serde_json::value::RawValue;
 use super::markets::{Hubs, Instrument, Market, Markets, subscription_id};
 use super::symbols::Spelling;
 use super::{
-    ClientPing, Exchange, Feed, Frame, FrameError, Kind, Reading, Request, Row, Scope, Signal, Socket,
-    Source, Subscription, json,
+    ClientPing, Exchange, Feed, Frame, FrameError, KeyUse, Kind, Reading, Request, Row, Scope, Signal,
+    Socket, Source, Subscription, json,
 };
 use crate::market::{Asset, Direction, ExchangeName, Quote, Refusal};
 
@@ -29,7 +29,7 @@ pub(super) const ROW: Row = Row {
     stale_after: Duration::from_secs(5),
     poll_every: Duration::from_secs(2),
     poll_every_with_key: None,
-    takes_key: false,
+    key: KeyUse::None,
     make: |_access, scope| Box::new(Kraken::new(&scope)),
 };
 
@@ -310,7 +310,7 @@ impl Exchange for Kraken {
             instruments: Some(Request::get("/0/public/AssetPairs")),
             socket: (!markets.is_empty()).then_some(socket),
             polls: markets.chunks(pairs_at_once).map(|markets| self.poll(markets)).collect(),
-            weight: None,
+            ..Feed::default()
         }
     }
 

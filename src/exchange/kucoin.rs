@@ -13,8 +13,8 @@ use serde_json::value::RawValue;
 use super::markets::{Hubs, Instrument, Market, Markets, subscription_id};
 use super::symbols::Spelling;
 use super::{
-    ClientPing, Exchange, Feed, Frame, FrameError, Kind, Method, Reading, Request, Row, Scope, Signal,
-    Socket, Source, Subscription, json,
+    ClientPing, Exchange, Feed, Frame, FrameError, KeyUse, Kind, Method, Reading, Request, Row, Scope,
+    Signal, Socket, Source, Subscription, json,
 };
 use crate::market::{Asset, Direction, ExchangeName, Quote, Refusal};
 
@@ -28,7 +28,7 @@ pub(super) const ROW: Row = Row {
     stale_after: Duration::from_secs(5),
     poll_every: Duration::from_secs(2),
     poll_every_with_key: None,
-    takes_key: false,
+    key: KeyUse::None,
     make: |_access, scope| Box::new(KuCoin::new(&scope)),
 };
 
@@ -296,7 +296,7 @@ impl Exchange for KuCoin {
             socket: has_markets.then_some(socket),
             // The ticker of one symbol does not name it.
             polls: has_markets.then(|| Request::get("/api/v1/market/allTickers")).into_iter().collect(),
-            weight: None,
+            ..Feed::default()
         }
     }
 

@@ -21,6 +21,7 @@ pub mod tls;
 
 #[cfg(test)]
 mod corpus;
+mod fiat_listing;
 mod fixing;
 mod json;
 mod markets;
@@ -35,6 +36,10 @@ mod bybit;
 mod cbr;
 mod coinbase;
 mod coingecko;
+mod ecb;
+mod erapi;
+mod frankfurter;
+mod freecurrencyapi;
 mod gate;
 mod htx;
 mod kraken;
@@ -166,6 +171,8 @@ pub struct Feed {
     pub polls: Vec<Request>,
     /// The header by which the exchange tells how much of its budget is used.
     pub weight: Option<WeightLimit>,
+    /// What may be asked within a time that outlasts a run of this program; `None` where restarts need no counting.
+    pub quota: Option<Quota>,
 }
 
 /// A WebSocket of an exchange.
@@ -257,6 +264,17 @@ pub struct WeightLimit {
     /// What it may grow to within `window`.
     pub limit: u32,
     /// The time in which it counts.
+    pub window: Duration,
+}
+
+/// What an exchange gives within a time so long that a program that is started again and again could use it up.
+///
+/// Only answers of success count, as exchanges with such quotas count, so that a network that is down costs nothing.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Quota {
+    /// Answers after which nothing more is asked.
+    pub answers: u32,
+    /// The time in which they count.
     pub window: Duration,
 }
 
@@ -374,6 +392,17 @@ impl Kind {
     }
 }
 
+/// What use an exchange has for a key.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum KeyUse {
+    /// None.
+    None,
+    /// It gives more to who has one.
+    Optional,
+    /// It gives nothing to who has none, and is left alone without one.
+    Required,
+}
+
 /// One exchange of the table: its name, its defaults, and how to make its plug-in.
 #[derive(Debug)]
 pub struct Row {
@@ -391,8 +420,8 @@ pub struct Row {
     pub poll_every: Duration,
     /// Default of `poll_every` once a key is given, where a key allows a faster pace.
     pub poll_every_with_key: Option<Duration>,
-    /// Whether it has any use for a key.
-    pub takes_key: bool,
+    /// What use it has for a key.
+    pub key: KeyUse,
     /// Makes its plug-in.
     pub make: fn(&Access, Scope) -> Box<dyn Exchange>,
 }
@@ -428,6 +457,10 @@ pub const EXCHANGES: &[Row] = &[
     bitstamp::ROW,
     coingecko::ROW,
     cbr::ROW,
+    ecb::ROW,
+    freecurrencyapi::ROW,
+    frankfurter::ROW,
+    erapi::ROW,
 ];
 
 /// The row of `name`; `None` if there is no such exchange.

@@ -82,7 +82,7 @@ fn has_rates(date: NaiveDate) -> bool {
 }
 
 /// The date of the latest rates that are set at this moment.
-fn latest_date(at: DateTime<Utc>) -> NaiveDate {
+pub(super) fn latest_date(at: DateTime<Utc>) -> NaiveDate {
     let moscow = at.with_timezone(&MOSCOW);
     let today = moscow.date_naive();
     let is_set = is_working(today) && moscow.time() >= SET_AT;

@@ -3,6 +3,8 @@
 //! Tests have no internet, and neither has a user who wants to rehearse a failure. Every exchange follows one seeded
 //! true price per asset (`truth`, `listing`, `book`) or a recording (`replay`, `recorded`), answers as the real one does
 //! (one file each, behind the traits of `protocol`), and plays faults on order (`order`, `faults`, told by `/control` in `control`).
+//! true price per asset (`truth`, `book`, for daily rates `daily`) or a recording (`replay`), answers as the real one does (one file each,
+//! behind the traits of `protocol`), and plays faults on order (`order`, `faults`, told by `/control` in `control`).
 //!
 //! The bytes of a connection go a short way, all of it ours, because a fault may strike anywhere on it: `front`
 //! accepts, `server` reads requests (`http`), `session` talks on a WebSocket, `wire` reads and writes, `journal` keeps
@@ -34,8 +36,13 @@ mod cbr;
 mod coinbase;
 mod coingecko;
 mod control;
+mod daily;
+mod ecb;
+mod erapi;
 mod exchange;
 mod faults;
+mod frankfurter;
+mod freecurrencyapi;
 mod front;
 mod gate;
 mod http;

@@ -24,7 +24,10 @@ use super::listing::{Listing, Listings};
 use super::recorded::{Received, Recogniser, Recorded};
 use super::replay::Recording;
 use super::truth::Truth;
-use super::{binance, bitfinex, bitstamp, bybit, cbr, coinbase, coingecko, gate, htx, kraken, kucoin, okx};
+use super::{
+    binance, bitfinex, bitstamp, bybit, cbr, coinbase, coingecko, ecb, erapi, frankfurter, freecurrencyapi,
+    gate, htx, kraken, kucoin, okx,
+};
 
 /// One simulated exchange of the table.
 #[derive(Debug)]
@@ -51,6 +54,10 @@ pub(super) const PROTOCOLS: &[Row] = &[
     bitstamp::ROW,
     coingecko::ROW,
     cbr::ROW,
+    ecb::ROW,
+    freecurrencyapi::ROW,
+    frankfurter::ROW,
+    erapi::ROW,
 ];
 
 /// What one exchange publishes, and how it answers.

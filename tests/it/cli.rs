@@ -55,6 +55,7 @@ fn every_failure_has_its_exit_code_and_one_critical_line_that_says_what_to_do() 
         (&["demo"], &bad, 78, "`fail_back_after` (RATEBOOK_FAIL_BACK_AFTER)"),
         (&["check-config"], &bad, 78, "`fail_back_after` (RATEBOOK_FAIL_BACK_AFTER)"),
         (&["serve"], &[("RATEBOOK_EXCHANGES__KRAKN__ENABLED", "true")], 78, "`exchanges.krakn.enabled`"),
+        (&["serve"], &[("RATEBOOK_FIAT_PRIORITY", "freecurrencyapi")], 78, "`fiat_priority`"),
     ] {
         let output = run(arguments, variables);
         assert_eq!(output.status.code(), Some(code), "{arguments:?}: {}", stderr(&output));
@@ -108,13 +109,14 @@ fn check_config_prints_settings_that_read_back_to_the_same() {
 #[test]
 fn no_command_ever_shows_a_secret() {
     let key = ("RATEBOOK_EXCHANGES__COINGECKO__API_KEY", "planted-key");
+    let needed_key = ("RATEBOOK_EXCHANGES__FREECURRENCYAPI__API_KEY", "planted-key");
     let database = ("RATEBOOK_DATABASE_URL", "postgres://me:planted-password@db/ratebook");
     let debug = ("RATEBOOK_LOG", "debug");
     let bad = ("RATEBOOK_ROLES", "");
     let misspelt = ("RATEBOOK_EXCHANGES__COINGECKO__APIKEY", "planted-key");
     let unsendable = ("RATEBOOK_EXCHANGES__COINGECKO__API_KEY", "planted key");
     for (arguments, variables) in [
-        (&["check-config"][..], &[key, database, debug][..]),
+        (&["check-config"][..], &[key, needed_key, database, debug][..]),
         (&["check-config"], &[key, database, bad]),
         (&["serve", "--debug"], &[key, database, bad]),
         (&["serve", "--log-format", "json"], &[misspelt]),
@@ -361,6 +363,7 @@ fn the_simulator_says_where_it_is_and_ends_on_a_signal() {
         }
         assert!(said.starts_with("simulator listens on http://127.0.0.1:"), "{said}");
         assert!(said.contains("export RATEBOOK_EXCHANGES__BINANCE__WS_URL=ws://127.0.0.1:"), "{said}");
+        assert!(said.contains("export RATEBOOK_EXCHANGES__FREECURRENCYAPI__API_KEY=simulated\n"), "{said}");
         simulator.signal(signal);
         assert_eq!(simulator.code(), Some(0), "{signal}");
     }

@@ -10,6 +10,7 @@ mod databases;
 mod documents;
 mod exchanges;
 mod failover;
+mod fiat;
 mod fixtures;
 mod http;
 mod layout;

@@ -19,6 +19,7 @@ use serde_json::Value;
 use serde_json::value::RawValue;
 
 mod bitfinex;
+mod fiat;
 mod gate;
 mod htx;
 mod samples;

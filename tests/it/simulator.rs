@@ -9,6 +9,7 @@ mod bybit;
 mod coinbase;
 mod control;
 mod faults;
+mod fiat;
 mod gate;
 mod htx;
 mod kraken;

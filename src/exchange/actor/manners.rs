@@ -19,7 +19,7 @@ pub(super) const UNMEASURED_WAIT: Duration = Duration::from_secs(60);
 /// After the first 418 that does not say for how long: the shortest ban that Binance imposes. It doubles each time.
 const FIRST_BAN: Duration = Duration::from_secs(120);
 
-/// After a 403 or 451. Neither a firewall's mood nor a law changes within seconds.
+/// After a 401, 403 or 451. Neither a key that was refused nor a firewall's mood nor a law changes within seconds.
 const FORBIDDEN_WAIT: Duration = Duration::from_secs(300);
 
 /// Share of its budget, in percent, that an exchange may report before we stop asking: the rest is for others behind
@@ -36,7 +36,7 @@ pub(super) struct StayAway {
 /// What `status` asks for; `None` if nothing. `num_unmeasured` counts the 418 in a row that did not say for how long.
 pub(super) fn stay_away(status: u16, retry_after: Option<Duration>, num_unmeasured: u32) -> Option<StayAway> {
     let (wait, forbidden) = match (status, retry_after) {
-        (403 | 451, asked) => (asked.unwrap_or_default().max(FORBIDDEN_WAIT), true),
+        (401 | 403 | 451, asked) => (asked.unwrap_or_default().max(FORBIDDEN_WAIT), true),
         (429 | 418 | 503, Some(asked)) => (asked, false),
         (429, None) => (UNMEASURED_WAIT, false),
         (418, None) => (FIRST_BAN.saturating_mul(1 << num_unmeasured.saturating_sub(1).min(12)), false),
@@ -87,6 +87,7 @@ mod tests {
             (418, Some(99_999_999), 1, Some((3 * 86_400, false))),
             (503, Some(30), 0, Some((30, false))),
             (503, None, 0, None),
+            (401, None, 0, Some((300, true))),
             (403, None, 0, Some((300, true))),
             (451, Some(3), 0, Some((300, true))),
             (451, Some(3600), 0, Some((3600, true))),

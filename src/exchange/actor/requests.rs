@@ -228,6 +228,7 @@ impl ExchangeActor {
             self.report_quotes(Transport::Rest, now, Vec::new(), refusals(&mut reading));
             return Err(Trouble::status(answer.status));
         }
+        self.mind_quota(now);
         fail_point("frame", self.setup.name);
         let read = match source {
             Source::Poll => self.exchange.read_poll(request, &answer.body),
@@ -255,6 +256,17 @@ impl ExchangeActor {
             self.complain(now, &words);
             self.polling.hold_until(until);
         }
+    }
+
+    /// Counts an answer, and asks nothing more while the quota is used up. That is counted before the answer is read, so
+    /// that one on which we fail counts too.
+    fn mind_quota(&mut self, now: Moment) {
+        let Some(quota) = self.feed.quota else { return };
+        let Some(free_at) = self.setup.bans.count_answer(self.setup.name, quota, now) else { return };
+        let wait = (free_at - now.wall).to_std().unwrap_or_default();
+        let hours = quota.window.as_secs_f64() / 3600.0;
+        let reason = format!("{} answers within {hours} h are its quota", quota.answers);
+        self.take_ban(wait, false, &reason, now);
     }
 
     /// Stays away if the status asks for it, and says whether it does.

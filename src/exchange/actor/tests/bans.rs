@@ -9,7 +9,7 @@ use super::venue::{Reply, Venue, Welcome};
 use crate::clock;
 use crate::exchange::actor::ExchangeSetup;
 use crate::exchange::bans::{Ban, Bans};
-use crate::exchange::{Feed, Request};
+use crate::exchange::{Feed, Quota, Request};
 use crate::market::Transport;
 use crate::rate_book::{Link, LinkFailure};
 
@@ -59,8 +59,8 @@ async fn a_retry_after_silences_every_request_and_every_dial() {
 }
 
 #[actix::test]
-async fn a_refusal_by_law_is_told_as_forbidden_and_asked_again_minutes_later() {
-    for status in [403, 451] {
+async fn a_refusal_by_key_or_by_law_is_told_as_forbidden_and_asked_again_minutes_later() {
+    for status in [401, 403, 451] {
         let venue = Venue::open("").await;
         venue.answer("/poll", Reply::status(status, ""));
         venue.welcome(Welcome::Status(status));
@@ -110,6 +110,44 @@ async fn a_ban_of_the_last_run_is_served_before_anything_is_asked() {
     assert!(venue.heads().is_empty());
     log.until_link(&WEB_SOCKET).await;
     assert!(venue.asked_at("/poll")[0].wall >= until);
+}
+
+#[actix::test]
+async fn a_quota_that_is_used_up_silences_the_next_run_too_and_failures_use_nothing_of_it() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("state.json");
+    let venue = Venue::open("").await;
+    let quota = Some(Quota { answers: 3, window: Duration::from_secs(3600) });
+    let wanted = Arc::new(Mutex::new(Feed { socket: None, quota, ..feed(&["BTC-USDT"]) }));
+    let start = || {
+        let log = Log::default();
+        let setup = setup(&venue, &wanted, &log);
+        let actor = start_setup(ExchangeSetup { bans: Bans::load(&path).unwrap(), ..setup });
+        Running { actor, log }
+    };
+    let is_over_quota = |log: &Log| {
+        let is_it =
+            |failure: &LinkFailure| failure.detail.contains("quota") && failure.banned_until.is_some();
+        matches!(log.links().pop(), Some(Link::PollFailed(failure)) if is_it(&failure))
+    };
+
+    venue.answer("/poll", Reply::status(500, ""));
+    let first = start();
+    eventually("failures", || venue.num_asked("/poll") >= 4).await;
+    assert!(!is_over_quota(&first.log));
+    let num_failed = venue.num_asked("/poll");
+    venue.answer("/poll", Reply::ok("BTC-USDT 100"));
+    first.log.until("the quota to be used up", is_over_quota).await;
+    let num_asked = venue.num_asked("/poll");
+    assert!((num_failed + 3..=num_failed + 4).contains(&num_asked), "{num_failed} {num_asked}");
+    assert_eq!(first.log.prices(Transport::Rest).len(), 3);
+    let is_written = || std::fs::read_to_string(&path).is_ok_and(|text| text.contains("quota"));
+    eventually("the file", is_written).await;
+
+    let next = start();
+    next.log.until("the ban of the last run", is_over_quota).await;
+    throughout(Duration::from_millis(300), "nothing is asked", || venue.num_asked("/poll") == num_asked)
+        .await;
 }
 
 #[actix::test]
