@@ -276,9 +276,15 @@ impl Book {
 
     /// Whether some source has not said yet what it quotes, so that an unknown currency may still become known.
     pub(super) fn awaits_listing(&self, direction: Direction) -> bool {
-        let has_fiat = direction.base.is_fiat() || direction.counter.is_fiat();
-        let fiat_is_coming = has_fiat && self.fiat_sources.iter().any(|at| !self.shelves[*at].has_quoted());
-        fiat_is_coming || self.shelves.iter().any(|shelf| shelf.enabled && !shelf.has_listing)
+        // A source that fails since the start may have the currency that nobody else has, and adds nothing to others.
+        let may_come = |fiat: Asset, at: usize| {
+            let shelf = &self.shelves[at];
+            !shelf.has_quoted() && (!shelf.has_failed() || !self.knows(fiat))
+        };
+        let fiats = [direction.base, direction.counter].into_iter().filter(Asset::is_fiat);
+        let is_coming = |fiat| self.fiat_sources.iter().any(|at| may_come(fiat, *at));
+        fiats.into_iter().any(is_coming)
+            || self.shelves.iter().any(|shelf| shelf.enabled && !shelf.has_listing)
     }
 
     /// The routes of an exchange for a direction (as markets price it), best first.

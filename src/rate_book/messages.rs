@@ -67,7 +67,7 @@ pub enum Link {
 pub struct LinkFailure {
     /// For people: `connection refused`, `answered 429`.
     pub detail: String,
-    /// Whether the exchange refuses us by law or by rule (403, 451).
+    /// Whether the exchange refuses us by law or by rule (401, 403, 451).
     pub forbidden: bool,
     /// Until when nothing is asked of it; `None` without a ban.
     pub banned_until: Option<DateTime<Utc>>,
@@ -256,7 +256,7 @@ pub enum Status {
     Stale,
     /// No connection.
     Down,
-    /// It refuses us (403, 451).
+    /// It refuses us (401, 403, 451).
     Forbidden,
     /// Its actor failed too often, and is left alone for a while.
     Quarantined,

@@ -213,6 +213,11 @@ impl Shelf {
         self.counters.quotes > 0
     }
 
+    /// Whether the last word on its connection is a failure.
+    pub(super) fn has_failed(&self) -> bool {
+        matches!(self.link, Some(Link::Down(_) | Link::PollFailed(_)))
+    }
+
     /// Since when it has had any fresh quote without a gap; `None` if it has none now.
     pub(super) fn fresh_since(&self, now: Moment) -> Option<Since> {
         let usable = self.listing().filter_map(|(at, _)| self.usable(at, now));

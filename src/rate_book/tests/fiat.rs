@@ -170,3 +170,26 @@ fn a_disagreement_that_begins_with_a_date_is_told_within_a_minute_of_it() {
     scene.live(90, &[]);
     assert!(matches!(scene.told().as_slice(), [Change::FiatSourcesDisagree(_)]));
 }
+
+#[test]
+fn a_source_that_cannot_be_reached_keeps_back_only_what_it_alone_may_have() {
+    for (is_failing, it, is_starting) in [
+        (false, "BTC-NGN", true),
+        (true, "BTC-NGN", true),
+        (false, "FOO-BTC", false),
+        (true, "FOO-RUB", false),
+        (true, "FOO-BTC", false),
+    ] {
+        let mut scene = Scene::with_banks();
+        for silent in [KRAKEN, COINGECKO, ERAPI] {
+            scene.list(silent, &[]);
+        }
+        scene.fix_by(CBR, "2026-11-20", &[("USD-RUB", "80"), ("EUR-RUB", "92"), ("KZT-RUB", "0.16")]);
+        scene.fix_by(ECB, "2026-11-20", &[("EUR-USD", "1.15")]);
+        if is_failing {
+            scene.down(ERAPI);
+        }
+        let error = scene.course(it).unwrap_err();
+        assert_eq!(matches!(error, CoursesError::Starting(_)), is_starting, "{is_failing} {it}: {error:?}");
+    }
+}
