@@ -194,6 +194,9 @@ impl Service {
     }
 
     async fn start_with(settings: Settings, bans: Bans) -> Result<Self, AppError> {
+        if let Some(simulator) = &settings.simulator {
+            warn!("every exchange is the simulated one at {simulator}: prices are made up");
+        }
         let listener = listen(settings.listen)?;
         let tls = tls_config(settings.tls_ca_file.as_deref())?;
         let (failed, failures) = mpsc::channel(1);

@@ -46,14 +46,11 @@ pub(super) fn run(options: SimulateOptions) -> Result<(), Failure> {
 }
 
 fn welcome(address: SocketAddr) -> String {
-    let mut text = format!("simulator listens on http://{address}\n\nto point a service at it:\n");
+    let mut text = format!(
+        "simulator listens on http://{address}\n\nto point a service at it:\n  export {}={address}\n",
+        variable("simulator")
+    );
     for row in EXCHANGES {
-        let (rest_url, ws_url) = row.served_at(address);
-        for (name, url) in [("rest_url", rest_url), ("ws_url", ws_url)] {
-            if !url.is_empty() {
-                text += &format!("  export {}={url}\n", variable(&format!("exchanges.{}.{name}", row.name)));
-            }
-        }
         if row.key == KeyUse::Required {
             let name = variable(&format!("exchanges.{}.api_key", row.name));
             text += &format!("  export {name}=simulated\n");

@@ -69,6 +69,7 @@ impl Page<'_> {
         self.line("", "max_connections", settings.max_connections.to_string())?;
         self.list("cors_origins", &settings.cors_origins)?;
         self.list("roles", &settings.roles.iter().map(|role| role.as_str()).collect::<Vec<_>>())?;
+        self.line("", "simulator", quoted(settings.simulator.as_deref().unwrap_or_default()))?;
         self.storage(&settings.storage)?;
         for row in EXCHANGES {
             if let Some(exchange) = settings.exchanges.get(&row.name) {

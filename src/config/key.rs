@@ -111,6 +111,12 @@ pub const KEYS: &[Key] = &[
         meaning: "which parts of the service run in this process",
     },
     Key {
+        name: "simulator",
+        form: "host and port",
+        default: "",
+        meaning: "a running `ratebook simulate` that plays every exchange, with prices that are made up; empty for none",
+    },
+    Key {
         name: "storage.every",
         form: "duration",
         default: "1s",

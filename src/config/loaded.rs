@@ -59,7 +59,10 @@ struct Reader {
 impl Reader {
     /// `None` where at least one value was refused.
     fn settings(&mut self) -> Option<Settings> {
-        let exchanges = EXCHANGES.iter().map(|row| (row.name, self.exchange(row))).collect();
+        let simulator = self.read("simulator", value::host_and_port);
+        let exchange =
+            |row: &Row| (row.name, self.exchange(row, simulator.as_ref().and_then(Option::as_deref)));
+        let exchanges = EXCHANGES.iter().map(exchange).collect();
         let listen = self.read("listen", value::address);
         let database_url = self.read("database_url", value::database_url);
         let directions = self.read("directions", value::directions);
@@ -92,6 +95,7 @@ impl Reader {
             max_connections: max_connections?,
             cors_origins: cors_origins?,
             roles: roles?,
+            simulator: simulator?,
             storage: storage?,
             exchanges,
         })
@@ -141,11 +145,14 @@ impl Reader {
         }
     }
 
-    /// An exchange: what was said, else the defaults of its row. A refused value leaves the default behind, so
+    /// An exchange: what was said, else the defaults of its row, with the addresses of the simulator if there is one. A refused value leaves the default behind, so
     /// that one mistake gives one message.
-    fn exchange(&mut self, row: &Row) -> ExchangeSettings {
+    fn exchange(&mut self, row: &Row, simulator: Option<&str>) -> ExchangeSettings {
         let key = |name: &str| format!("exchanges.{}.{name}", row.name);
-        let default = ExchangeSettings::of(row);
+        let mut default = ExchangeSettings::of(row);
+        if let Some(simulator) = simulator {
+            (default.rest_url, default.ws_url) = row.served_at(simulator);
+        }
         let api_key = self.said(&key("api_key"), value::api_key).flatten();
         let usual_pace = match row.poll_every_with_key {
             Some(pace) if api_key.is_some() => pace,

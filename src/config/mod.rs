@@ -67,6 +67,8 @@ pub struct Settings {
     pub cors_origins: Vec<String>,
     /// Which parts of the service run in this process.
     pub roles: Vec<Role>,
+    /// Host and port of a simulator that plays every exchange; `None` for the real ones.
+    pub simulator: Option<String>,
     /// What is stored, and for how long.
     pub storage: StorageSettings,
     /// Every exchange of the table.

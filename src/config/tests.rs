@@ -82,6 +82,10 @@ fn every_bad_setting_of_the_file_is_refused_with_its_key_its_line_and_what_is_al
         ("max_fiat_difference = \"0%\"", "max_fiat_difference", "above `0%`"),
         ("max_fiat_difference = \"-1%\"", "max_fiat_difference", "above `0%`"),
         ("max_fiat_difference = \"50.01%\"", "max_fiat_difference", "up to `50%`"),
+        ("simulator = \"localhost\"", "simulator", "`127.0.0.1:9900`"),
+        ("simulator = \"http://localhost:9900\"", "simulator", "`127.0.0.1:9900`"),
+        ("simulator = \"localhost:9900/x\"", "simulator", "`127.0.0.1:9900`"),
+        ("simulator = \"me:planted@localhost:9900\"", "simulator", "`127.0.0.1:9900`"),
         ("state_file = \"\"", "state_file", "no path"),
         ("tls_ca_file = \"/nowhere/ca.pem\"", "tls_ca_file", "cannot be read"),
         ("tls_ca_file = \"/\"", "tls_ca_file", "not a file"),
@@ -553,4 +557,15 @@ fn defaults_are_those_of_the_tables() {
         assert_eq!(default.exchanges[&row.name], ExchangeSettings::of(row), "{}", row.name);
     }
     assert!(load("", "").unwrap().warnings.is_empty());
+}
+
+#[test]
+fn a_simulator_plays_every_exchange_whose_address_was_not_said() {
+    let settings = settings("simulator = \"sim.test:9900\"\n[exchanges.okx]\nws_url = \"wss://own\"\n", "");
+    for row in EXCHANGES {
+        let exchange = &settings.exchanges[&row.name];
+        let (rest_url, ws_url) = row.served_at("sim.test:9900");
+        let ws_url = if row.name.as_str() == "okx" { "wss://own".to_owned() } else { ws_url };
+        assert_eq!((&exchange.rest_url, &exchange.ws_url), (&rest_url, &ws_url), "{}", row.name);
+    }
 }

@@ -125,6 +125,22 @@ pub(super) fn address(value: &Value) -> Result<SocketAddr, String> {
     })
 }
 
+/// A host, by name or address, with a port. Empty for none.
+pub(super) fn host_and_port(value: &Value) -> Result<Option<String>, String> {
+    let text = value.text()?;
+    if text.is_empty() {
+        return Ok(None);
+    }
+    let is_whole = checked_url(&format!("http://{text}"), &["http"]).is_ok_and(|url| {
+        let authority = url.parse::<Uri>().ok().and_then(|uri| uri.authority().cloned());
+        authority.is_some_and(|authority| authority.port_u16().is_some() && authority.as_str() == text)
+    });
+    match is_whole {
+        true => Ok(Some(text.to_owned())),
+        false => Err(format!("{} is no host with a port (allowed: such as `127.0.0.1:9900`)", Shown(text))),
+    }
+}
+
 /// A length of time that is not zero.
 pub(super) fn duration(value: &Value) -> Result<Duration, String> {
     match duration_or_zero(value)? {

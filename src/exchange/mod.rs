@@ -5,7 +5,6 @@
 //! for every exchange.
 
 use std::fmt;
-use std::net::SocketAddr;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -429,7 +428,7 @@ pub struct Row {
 impl Row {
     /// The settings `rest_url` and `ws_url` that point the exchange at a simulator: its section there, then the path
     /// that the exchange's own address has before its paths. The second is empty where it has no socket.
-    pub fn served_at(&self, simulator: SocketAddr) -> (String, String) {
+    pub fn served_at(&self, simulator: impl fmt::Display) -> (String, String) {
         let path = |url: &str| {
             let (_, rest) = url.split_once("://").unwrap_or_default();
             rest.split_once('/').map(|(_, path)| format!("/{path}")).unwrap_or_default()
@@ -474,7 +473,7 @@ mod tests {
 
     #[test]
     fn a_simulators_addresses_keep_the_path_before_the_exchanges_own_paths() {
-        let simulator = "127.0.0.1:9900".parse().unwrap();
+        let simulator = "127.0.0.1:9900";
         for (name, rest_url, ws_url) in [
             ("binance", "http://127.0.0.1:9900/binance", "ws://127.0.0.1:9900/binance"),
             ("coingecko", "http://127.0.0.1:9900/coingecko/api/v3", ""),

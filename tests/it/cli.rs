@@ -362,7 +362,7 @@ fn the_simulator_says_where_it_is_and_ends_on_a_signal() {
             assert!(lines.read_line(&mut said).unwrap() > 0, "{said}");
         }
         assert!(said.starts_with("simulator listens on http://127.0.0.1:"), "{said}");
-        assert!(said.contains("export RATEBOOK_EXCHANGES__BINANCE__WS_URL=ws://127.0.0.1:"), "{said}");
+        assert!(said.contains("export RATEBOOK_SIMULATOR=127.0.0.1:"), "{said}");
         assert!(said.contains("export RATEBOOK_EXCHANGES__FREECURRENCYAPI__API_KEY=simulated\n"), "{said}");
         simulator.signal(signal);
         assert_eq!(simulator.code(), Some(0), "{signal}");
