@@ -5,6 +5,9 @@
 //! (one file each, behind the traits of `protocol`), and plays faults on order (`order`, `faults`, told by `/control` in `control`).
 //! true price per asset (`truth`, `book`, for daily rates `daily`) or a recording (`replay`), answers as the real one does (one file each,
 //! behind the traits of `protocol`), and plays faults on order (`order`, `faults`, told by `/control` in `control`).
+//! true price per asset (`truth`, `listing`, `book`) or a recording (`replay`, `recorded`), answers as the real one
+//! does (one file each, behind the traits of `protocol`), and plays faults on order (`order`, `faults`, told by
+//! `/control` in `control`).
 //!
 //! The bytes of a connection go a short way, all of it ours, because a fault may strike anywhere on it: `front`
 //! accepts, `server` reads requests (`http`), `session` talks on a WebSocket, `wire` reads and writes, `journal` keeps
