@@ -124,3 +124,30 @@ async fn who_refuses_us_without_saying_for_how_long_is_left_alone_for_as_long_as
         world.stop().await;
     }
 }
+
+#[actix::test]
+async fn a_source_that_contradicts_the_official_one_is_named_and_not_believed() {
+    let listen = SocketAddr::from(([127, 0, 0, 1], 0));
+    let options = SimulatorOptions { listen, seed: 37, speed: 1.0, replay: Vec::new() };
+    let simulator = Simulator::start(options).await.unwrap();
+    let url = format!("http://{}/control/frankfurter/faults", simulator.address());
+    let fault = json!({"kind": "wrong_value", "transport": "rest", "symbol": "RUB", "factor": "1.07"});
+    assert_eq!(awc::Client::new().post(url).send_json(&fault).await.unwrap().status(), 200);
+    // The bank comes last, and its word counts all the same.
+    let world = World::around(simulator, only(&["frankfurter", "erapi", "cbr"])).await;
+    let named = |health: &Value| {
+        let all = health["disagreements"].as_array().cloned().unwrap_or_default();
+        all.into_iter().find(|it| it["direction"] == "USD-RUB" && it["source"] == "frankfurter")
+    };
+    world.until("/health", |answer| named(&answer.body).is_some()).await;
+    let health = world.get("/health").await.body;
+    let disagreement = named(&health).unwrap();
+    assert_eq!(disagreement["believed"], "cbr", "{health}");
+    let percent = disagreement["percent"].as_f64().unwrap();
+    assert!((6.0..8.0).contains(&percent), "{health}");
+    assert_eq!(health["status"], "degraded");
+    assert!(health["reasons"][0].as_str().unwrap().starts_with("sources disagree on USD-RUB: "), "{health}");
+    let legs = world.legs_of("BTC-RUB").await;
+    assert!(legs.contains("USD-RUB=cbr;"), "{legs}");
+    world.stop().await;
+}
