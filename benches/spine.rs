@@ -3,7 +3,7 @@
 //! Every figure stands beside what the same machine does in the same minute with nothing of ours in between, since
 //! figures of different machines and different days say nothing to each other. Without `--bench` every round is
 //! short, which only shows that it runs. `cargo bench --bench spine -- book visibility` measures these parts only; the
-//! others are `frames` and `requests`.
+//! others are `frames`, `requests` and `moving`.
 
 #![expect(clippy::print_stdout, reason = "what was measured is shown")]
 
@@ -17,7 +17,7 @@ use self::support::bare::{self, Body};
 use self::support::client::{self, Connection};
 use self::support::load::Load;
 use self::support::rounds::{interleave, print_rates, print_times};
-use self::support::{book, frames, visibility};
+use self::support::{book, frames, moving, visibility};
 
 mod support;
 
@@ -50,6 +50,9 @@ fn main() -> io::Result<()> {
     if is_wanted("requests") {
         let service = book::serve(&book::start())?;
         measure_requests(scale, &[("ratebook", service, "/v1/courses")])?;
+    }
+    if is_wanted("moving") {
+        moving::measure(Load { connections: CONNECTIONS, length: scale.round }, scale.num_rounds)?;
     }
     if is_wanted("visibility") {
         visibility::measure(scale)?;

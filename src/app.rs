@@ -390,7 +390,7 @@ fn http_setup(
         max_connections: settings.max_connections,
         cors_origins: settings.cors_origins.clone(),
         history: Some(history),
-        metrics,
+        metrics: Some(metrics),
         started_at: clock::now(),
     }
 }

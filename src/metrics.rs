@@ -3,11 +3,14 @@
 //! The one place that knows the library. What others know anyway, such as the state of an exchange, is not counted a
 //! second time here: it is asked for when the page is read, and put on it as a [`Page`] of the moment.
 
+use std::cell::RefCell;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use prometheus::core::Collector;
 use prometheus::{
-    GaugeVec, HistogramOpts, HistogramVec, IntCounter, IntCounterVec, Opts, Registry, TextEncoder,
+    GaugeVec, Histogram, HistogramOpts, HistogramVec, IntCounter, IntCounterVec, Opts, Registry, TextEncoder,
 };
 
 use crate::market::ExchangeName;
@@ -57,14 +60,14 @@ impl Default for Metrics {
     }
 }
 
-/// Requests that were served, and how long they took.
+/// Requests that were served, and how long they took. Every worker counts on series of its own, because a counter that
+/// two threads write costs more than all else that is counted.
 #[derive(Debug, Clone)]
 pub struct HttpMetrics {
     requests: IntCounterVec,
     durations: HistogramVec,
     kept_answers: IntCounterVec,
-    kept: IntCounter,
-    asked: IntCounter,
+    num_workers: Arc<AtomicUsize>,
 }
 
 impl HttpMetrics {
@@ -73,43 +76,81 @@ impl HttpMetrics {
             "ratebook_http_request_duration_seconds",
             "Time from the head of a request to the head of its answer",
         );
-        let kept_answers = counters(
-            "ratebook_http_kept_answers_total",
-            "Questions for current courses, by whether an answer that was kept could be given",
-            &["outcome"],
-        );
         Self {
             requests: counters(
                 "ratebook_http_requests_total",
                 "Requests answered, by route and status",
-                &["route", "status"],
+                &["route", "status", "worker"],
             ),
-            durations: HistogramVec::new(durations.buckets(DURATIONS.to_vec()), &["route"]).expect(VALID),
-            kept: kept_answers.with_label_values(&["hit"]),
-            asked: kept_answers.with_label_values(&["miss"]),
-            kept_answers,
+            durations: HistogramVec::new(durations.buckets(DURATIONS.to_vec()), &["route", "worker"])
+                .expect(VALID),
+            kept_answers: counters(
+                "ratebook_http_kept_answers_total",
+                "Questions for current courses, by whether an answer that was kept could be given",
+                &["outcome", "worker"],
+            ),
+            num_workers: Arc::default(),
         }
     }
 
+    /// Counters for one more worker.
+    pub fn worker(&self) -> WorkerMetrics {
+        let worker = self.num_workers.fetch_add(1, Ordering::Relaxed).to_string();
+        WorkerMetrics {
+            kept: self.kept_answers.with_label_values(&["hit", &worker]),
+            asked: self.kept_answers.with_label_values(&["miss", &worker]),
+            all: self.clone(),
+            routes: RefCell::default(),
+            worker,
+        }
+    }
+}
+
+/// The counters of one worker, with those at hand that it has used.
+#[derive(Debug)]
+pub struct WorkerMetrics {
+    all: HttpMetrics,
+    worker: String,
+    routes: RefCell<Vec<RouteMetrics>>,
+    kept: IntCounter,
+    asked: IntCounter,
+}
+
+/// The counters of one route.
+#[derive(Debug)]
+struct RouteMetrics {
+    route: &'static str,
+    durations: Histogram,
+    /// By status; there are few.
+    requests: Vec<(u16, IntCounter)>,
+}
+
+impl WorkerMetrics {
     /// Counts one request. A route is one of a few names, whatever the path was.
     pub fn count_request(&self, route: &'static str, status: u16, took: Duration) {
-        let mut digits = [0; 3];
-        self.requests.with_label_values(&[route, three_digits(status, &mut digits)]).inc();
-        self.durations.with_label_values(&[route]).observe(took.as_secs_f64());
+        let mut routes = self.routes.borrow_mut();
+        let at = routes.iter().position(|it| it.route == route).unwrap_or_else(|| {
+            let durations = self.all.durations.with_label_values(&[route, &self.worker]);
+            routes.push(RouteMetrics { route, durations, requests: Vec::new() });
+            routes.len() - 1
+        });
+        let Some(of_route) = routes.get_mut(at) else { return };
+        of_route.durations.observe(took.as_secs_f64());
+        match of_route.requests.iter().find(|(known, _)| *known == status) {
+            Some((_, requests)) => requests.inc(),
+            None => {
+                let requests =
+                    self.all.requests.with_label_values(&[route, &status.to_string(), &self.worker]);
+                requests.inc();
+                of_route.requests.push((status, requests));
+            }
+        }
     }
 
     /// Counts one question for current courses.
     pub fn count_question(&self, is_kept: bool) {
         if is_kept { self.kept.inc() } else { self.asked.inc() }
     }
-}
-
-/// A status as text, without an allocation: statuses have three digits.
-fn three_digits(status: u16, digits: &mut [u8; 3]) -> &str {
-    for (digit, divisor) in digits.iter_mut().zip([100, 10, 1]) {
-        *digit = b'0' + u8::try_from(status / divisor % 10).unwrap_or_default();
-    }
-    std::str::from_utf8(digits).unwrap_or("000")
 }
 
 /// What was asked of exchanges.
@@ -225,9 +266,12 @@ mod tests {
     #[test]
     fn what_is_counted_and_what_is_told_are_on_one_page() {
         let metrics = Metrics::new();
-        metrics.http.count_request("/v1/courses", 200, Duration::from_millis(3));
-        metrics.http.count_request("/v1/courses", 503, Duration::from_millis(3));
-        metrics.http.count_question(true);
+        for _ in 0..2 {
+            let worker = metrics.http.worker();
+            worker.count_request("/v1/courses", 200, Duration::from_millis(3));
+            worker.count_request("/v1/courses", 503, Duration::from_millis(3));
+            worker.count_question(true);
+        }
         metrics.clone().exchanges.count_request(ExchangeName::new("kraken"), Some(429));
         metrics.exchanges.count_request(ExchangeName::new("kraken"), None);
         metrics.exchanges.count_dial(ExchangeName::new("kraken"), false);
@@ -236,12 +280,12 @@ mod tests {
         more.counter("ratebook_things_total", "Things", 7);
         let page = metrics.page(&more);
         for line in [
-            r#"ratebook_http_requests_total{route="/v1/courses",status="200"} 1"#,
-            r#"ratebook_http_requests_total{route="/v1/courses",status="503"} 1"#,
-            r#"ratebook_http_request_duration_seconds_bucket{route="/v1/courses",le="0.0025"} 0"#,
-            r#"ratebook_http_request_duration_seconds_bucket{route="/v1/courses",le="0.005"} 2"#,
-            r#"ratebook_http_kept_answers_total{outcome="hit"} 1"#,
-            r#"ratebook_http_kept_answers_total{outcome="miss"} 0"#,
+            r#"ratebook_http_requests_total{route="/v1/courses",status="200",worker="0"} 1"#,
+            r#"ratebook_http_requests_total{route="/v1/courses",status="503",worker="1"} 1"#,
+            r#"ratebook_http_request_duration_seconds_bucket{route="/v1/courses",worker="0",le="0.0025"} 0"#,
+            r#"ratebook_http_request_duration_seconds_bucket{route="/v1/courses",worker="0",le="0.005"} 2"#,
+            r#"ratebook_http_kept_answers_total{outcome="hit",worker="1"} 1"#,
+            r#"ratebook_http_kept_answers_total{outcome="miss",worker="0"} 0"#,
             r#"ratebook_exchange_requests_total{exchange="kraken",status="429"} 1"#,
             r#"ratebook_exchange_requests_total{exchange="kraken",status="none"} 1"#,
             r#"ratebook_exchange_dials_total{exchange="kraken",outcome="failed"} 1"#,
@@ -250,13 +294,6 @@ mod tests {
             "# TYPE process_resident_memory_bytes gauge",
         ] {
             assert!(page.lines().any(|it| it == line), "{line} is not in:\n{page}");
-        }
-    }
-
-    #[test]
-    fn a_status_is_written_with_three_digits() {
-        for (status, text) in [(200, "200"), (404, "404"), (99, "099"), (0, "000")] {
-            assert_eq!(three_digits(status, &mut [0; 3]), text);
         }
     }
 }

@@ -148,6 +148,20 @@ fn settings() -> BookSettings {
 
 /// Serves a book over HTTP as the service does.
 pub(crate) fn serve(book: &Hub) -> io::Result<SocketAddr> {
+    serve_with(book, Some(Metrics::new()))
+}
+
+/// The same without counting anything.
+pub(crate) fn serve_uncounted(book: &Hub) -> io::Result<SocketAddr> {
+    serve_with(book, None)
+}
+
+/// Tells the book one quote that moves a price.
+pub(crate) fn tell(book: &Hub, number: usize) {
+    book.address.do_send(report(number % 2, 1, number));
+}
+
+fn serve_with(book: &Hub, metrics: Option<Metrics>) -> io::Result<SocketAddr> {
     let listener = http::listen(SocketAddr::from(([127, 0, 0, 1], 0)))?;
     let address = listener.local_addr()?;
     let setup = HttpSetup {
@@ -159,7 +173,7 @@ pub(crate) fn serve(book: &Hub) -> io::Result<SocketAddr> {
         max_connections: 2_000,
         cors_origins: Vec::new(),
         history: None,
-        metrics: Metrics::new(),
+        metrics,
         started_at: clock::now(),
     };
     in_background("http", move || http::serve(listener, setup));

@@ -5,6 +5,7 @@ pub(crate) mod book;
 pub(crate) mod client;
 pub(crate) mod frames;
 pub(crate) mod load;
+pub(crate) mod moving;
 pub(crate) mod pusher;
 pub(crate) mod rounds;
 pub(crate) mod sample;

@@ -7,6 +7,7 @@
 use std::any::Any;
 use std::panic::AssertUnwindSafe;
 use std::pin::Pin;
+use std::rc::Rc;
 use std::task::{Context, Poll};
 
 use actix_web::body::{BodySize, BoxBody, MessageBody};
@@ -21,6 +22,7 @@ use tokio::time::{Instant, timeout};
 
 use super::error::ApiError;
 use super::{NO_SNIFF, REQUEST_TIMEOUT, Shared, metrics};
+use crate::metrics::WorkerMetrics;
 
 /// Longest body that is read and thrown away. Clients that send one at all send a small one by habit; beyond this
 /// the connection is closed instead.
@@ -44,7 +46,7 @@ pub(super) async fn every_request(
         let refusal = error.error_response().map_body(|_, problem| Unread { problem, _rest: body }.boxed());
         return Ok(request.into_response(refusal));
     }
-    let shared = request.app_data::<web::Data<Shared>>().cloned();
+    let worker = request.app_data::<Rc<WorkerMetrics>>().cloned();
     let (method, uri) = (request.method().clone(), request.uri().clone());
     let started_at = Instant::now();
 
@@ -61,13 +63,15 @@ pub(super) async fn every_request(
         let path = uri.path_and_query().map_or("", |path| path.as_str());
         log::debug!("{method} {} {status} in {took:?}", shown(path));
     }
-    if let Some(shared) = &shared {
-        shared.metrics.http.count_request(metrics::route(uri.path()), status, took);
+    if let Some(worker) = worker {
+        worker.count_request(metrics::route(uri.path()), status, took);
     }
     let mut response = outcome?;
     let (request, head) = (response.request().clone(), response.response_mut().head_mut());
     head.headers.insert(header::X_CONTENT_TYPE_OPTIONS, NO_SNIFF);
-    if let Some(shared) = shared.filter(|shared| !shared.cors.is_off()) {
+    if let Some(shared) = request.app_data::<web::Data<Shared>>()
+        && !shared.cors.is_off()
+    {
         shared.cors.apply(request.method(), request.headers().get(header::ORIGIN), &mut head.headers);
     }
     Ok(response.map_into_boxed_body())

@@ -10,6 +10,7 @@ use rust_decimal::Decimal;
 use rust_decimal::prelude::ToPrimitive;
 
 use super::Shared;
+use super::error::ApiError;
 use super::health::{Storage, ask, ask_storage};
 use crate::history::{StorageHealth, StorageState};
 use crate::metrics::{self, Page};
@@ -20,7 +21,8 @@ const STATUSES: [Status; 6] =
     [Status::Fresh, Status::Stale, Status::Down, Status::Forbidden, Status::Quarantined, Status::Disabled];
 
 /// `GET /metrics`.
-pub(super) async fn page(shared: web::Data<Shared>) -> HttpResponse {
+pub(super) async fn page(shared: web::Data<Shared>) -> Result<HttpResponse, ApiError> {
+    let counted = shared.metrics.as_ref().ok_or(ApiError::UnknownPath)?;
     let (book, storage) = future::join(ask(&shared), ask_storage(&shared)).await;
     let page = Page::new();
     page.gauges(
@@ -45,10 +47,11 @@ pub(super) async fn page(shared: web::Data<Shared>) -> HttpResponse {
     {
         tell_storage(&page, health);
     }
-    HttpResponse::Ok()
+    let response = HttpResponse::Ok()
         .insert_header((header::CACHE_CONTROL, HeaderValue::from_static("no-store")))
         .content_type(metrics::CONTENT_TYPE)
-        .body(shared.metrics.page(&page))
+        .body(counted.page(&page));
+    Ok(response)
 }
 
 /// Under which name a path is counted: its route, or `other`, however many paths there are.

@@ -17,6 +17,7 @@ mod v1;
 
 use std::io;
 use std::net::{SocketAddr, TcpListener};
+use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -100,8 +101,8 @@ pub struct HttpSetup {
     pub cors_origins: Vec<String>,
     /// Whom to ask about stored data; `None` where this process reads none.
     pub history: Option<HistoryPorts>,
-    /// Where requests are counted.
-    pub metrics: Metrics,
+    /// Where requests are counted; `None` for nowhere, and then there is no page for Prometheus.
+    pub metrics: Option<Metrics>,
     /// When the process started.
     pub started_at: Moment,
 }
@@ -111,7 +112,7 @@ struct Shared {
     courses: Recipient<GetCourses>,
     health: Recipient<GetHealth>,
     history: Option<HistoryPorts>,
-    metrics: Metrics,
+    metrics: Option<Metrics>,
     offer: Offer,
     cors: Cors,
     started_at: Moment,
@@ -171,11 +172,13 @@ pub fn serve(listener: TcpListener, setup: HttpSetup) -> io::Result<Server> {
     let version = setup.version.clone();
     let shared = web::Data::new(Shared::from(setup));
     let server = HttpServer::new(move || {
-        App::new()
-            .app_data(shared.clone())
-            .app_data(Answers::new(version.clone()))
-            .wrap(middleware::from_fn(guard::every_request))
-            .configure(routes)
+        let app = App::new().app_data(shared.clone()).app_data(Answers::new(version.clone()));
+        let worker = shared.metrics.as_ref().map(|metrics| Rc::new(metrics.http.worker()));
+        let app = match worker {
+            Some(worker) => app.app_data(worker),
+            None => app,
+        };
+        app.wrap(middleware::from_fn(guard::every_request)).configure(routes)
     });
     let server = server
         .workers(workers)
@@ -257,7 +260,7 @@ mod tests {
             max_connections: 1,
             cors_origins: Vec::new(),
             history: None,
-            metrics: Metrics::new(),
+            metrics: Some(Metrics::new()),
             started_at: clock::now(),
         }));
         let app =

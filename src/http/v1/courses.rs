@@ -4,6 +4,7 @@
 //! The body is written by hand: it is the one on the hot path, its shape never changes, and a decimal goes out
 //! digit by digit, without floating point.
 
+use std::rc::Rc;
 use std::time::Duration;
 
 use actix_web::http::header::{self, HeaderMap, HeaderName, HeaderValue};
@@ -18,6 +19,7 @@ use crate::http::error::ApiError;
 use crate::http::query::{PastTime, Question, written};
 use crate::http::{BOOK_TIMEOUT, Shared, age_ms, ask_storage};
 use crate::market::number;
+use crate::metrics::WorkerMetrics;
 use crate::rate_book::{Answer, ReferenceLeg};
 
 const RATEBOOK_AGE_MS: HeaderName = HeaderName::from_static("ratebook-age-ms");
@@ -57,14 +59,14 @@ async fn courses(
     let answers = request.app_data::<Answers>();
     let text = request.uri().path_and_query().map_or("", |text| text.as_str());
     if let Some(kept) = answers.and_then(|answers| answers.get(text, asked_at)) {
-        shared.metrics.http.count_question(true);
+        count(request, true);
         return Ok(current(request.headers(), &kept.rendered, kept.elapsed(asked_at)));
     }
     let question = read()?;
     if let Some(past) = question.past {
         return past_courses(request, shared, &question, past).await;
     }
-    shared.metrics.http.count_question(false);
+    count(request, false);
     let reply = shared.courses.send(question.message.clone()).timeout(BOOK_TIMEOUT).await;
     match reply {
         Ok(Ok(answer)) => {
@@ -78,6 +80,12 @@ async fn courses(
         }
         Ok(Err(error)) => Err(question.refusal(error, &shared.offer)),
         Err(_) => Err(ApiError::Stalled),
+    }
+}
+
+fn count(request: &HttpRequest, is_kept: bool) {
+    if let Some(worker) = request.app_data::<Rc<WorkerMetrics>>() {
+        worker.count_question(is_kept);
     }
 }
 

@@ -79,7 +79,7 @@ impl TestServer {
             max_connections: 2000,
             cors_origins: origins.iter().map(ToString::to_string).collect(),
             history,
-            metrics: Metrics::new(),
+            metrics: Some(Metrics::new()),
             started_at: clock::now(),
         };
         let listener = listen("127.0.0.1:0".parse().unwrap()).unwrap();
