@@ -102,7 +102,7 @@ pub(crate) fn start() -> Addr<RateBook> {
     let book = started.recv_timeout(LIMIT).expect("the book starts");
     for event in introduction() {
         match event {
-            Event::Quotes(report) => book.do_send(report),
+            Event::Quotes(report) | Event::QuotesElsewhere(report, _) => book.do_send(report),
             Event::Link(report) => book.do_send(report),
             Event::Listing(report) => book.do_send(report),
             Event::Reconnect(report) => book.do_send(report),

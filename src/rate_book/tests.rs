@@ -9,6 +9,7 @@ use super::*;
 use crate::market::number::{decimal, plain};
 use crate::market::{Direction, ExchangeName, Moment, Quote, Refusal, Transport, Validity};
 
+mod following;
 mod recording;
 
 const BINANCE: ExchangeName = ExchangeName::new("binance");
