@@ -141,7 +141,9 @@ pub(crate) fn serve(book: &Addr<RateBook>) -> io::Result<SocketAddr> {
     let address = listener.local_addr()?;
     let setup = HttpSetup {
         courses: book.clone().recipient(),
-        health: book.clone().recipient(),
+        answers: true,
+        health: Some(book.clone().recipient()),
+        bus: None,
         directions: directions().into(),
         exchanges: [BINANCE, KRAKEN, CBR].into(),
         max_connections: 2_000,
