@@ -132,9 +132,12 @@ pub fn demo(settings: Settings, seed: u64, speed: f64) -> Result<(), AppError> {
     })
 }
 
-/// `settings` with every exchange at a simulator's address, and the database in memory.
+/// `settings` with every exchange at a simulator's address, the database in memory, and all in this process.
 fn simulated(mut settings: Settings, simulator: SocketAddr) -> Settings {
     settings.database_url = "sqlite://:memory:".to_owned();
+    if settings.nats.take().is_some() {
+        settings.roles = Role::ALL.to_vec();
+    }
     for row in exchange::EXCHANGES {
         if let Some(exchange) = settings.exchanges.get_mut(&row.name) {
             (exchange.rest_url, exchange.ws_url) = row.served_at(simulator);
@@ -213,7 +216,7 @@ impl Service {
             false => Vec::new(),
         };
         let mut storage = Storage::new(&settings.database_url, settings.storage.clone(), stored.clone());
-        let mut bus = Bus::new(&settings);
+        let mut bus = Bus::new(&settings, &tls);
         let (mut hubs, mut keepers) = (Vec::new(), Vec::new());
         if let Some(bus) = &mut bus {
             if has(Role::Collect) {

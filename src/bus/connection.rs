@@ -4,7 +4,7 @@
 //! waiting for minutes or from coming back together with all others.
 
 use std::fmt::Display;
-use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::Duration;
 
 use async_nats::connection::State;
@@ -64,7 +64,8 @@ impl BusError {
 #[derive(Debug, Clone)]
 pub(super) struct Access {
     pub(super) nats: NatsSettings,
-    pub(super) tls_ca_file: Option<PathBuf>,
+    /// Whom to trust.
+    pub(super) tls: Arc<rustls::ClientConfig>,
 }
 
 /// A connection.
@@ -91,6 +92,7 @@ impl Connection {
         let told = status.clone();
         let mut options = ConnectOptions::new()
             .name(format!("ratebook {name}"))
+            .tls_client_config((*access.tls).clone())
             .custom_inbox_prefix(inbox)
             .retry_on_initial_connect()
             .connection_timeout(CONNECT_WITHIN)
@@ -105,9 +107,6 @@ impl Connection {
             });
         if let (Some(user), Some(password)) = (&access.nats.user, &access.nats.password) {
             options = options.user_and_password(user.reveal().to_owned(), password.reveal().to_owned());
-        }
-        if let Some(path) = &access.tls_ca_file {
-            options = options.add_root_certificates(path.clone());
         }
         let client = options.connect(access.nats.url.as_str()).await.map_err(BusError::from_display)?;
         let jetstream = jetstream::ContextBuilder::new()
@@ -174,7 +173,9 @@ fn tell(name: &str, status: &PartStatus, event: &Event) {
         Event::ClientError(error) if error.to_string().contains("authorization violation") => {
             REFUSED.to_owned()
         }
-        Event::ClientError(error) => error.to_string(),
+        Event::ClientError(error) => {
+            format!("the broker cannot be reached, or its certificate is not trusted ({error})")
+        }
         Event::LameDuckMode | Event::Draining | Event::Closed => return debug!("{name}: {event}"),
     };
     if status.lock().fail(&fault) {

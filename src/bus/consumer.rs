@@ -8,6 +8,7 @@ use std::time::Duration;
 use async_nats::jetstream::consumer::pull::Config;
 use async_nats::jetstream::consumer::{AckPolicy, Consumer};
 use async_nats::jetstream::message::PublishMessage;
+use async_nats::jetstream::stream::Stream;
 use async_nats::jetstream::{AckKind, Message};
 use futures_util::StreamExt;
 use log::{error, warn};
@@ -83,15 +84,31 @@ impl Storing {
             max_ack_pending: MOST_PENDING,
             ..Config::default()
         };
-        let consumer = jetstream.create_consumer_on_stream(config, RECORDS).await;
-        let consumer = consumer.map_err(BusError::from_display)?;
+        let stream = jetstream.get_stream(RECORDS).await.map_err(BusError::from_display)?;
+        let consumer = stream.create_consumer(config).await.map_err(BusError::from_display)?;
         self.connection.recover();
+        self.tell_what_was_given_up(&stream, &consumer);
         loop {
             if !self.connection.is_up() {
                 return Err(BusError::NotConnected);
             }
             let messages = self.fetch(&consumer).await?;
             self.store(messages).await?;
+            self.connection.recover();
+        }
+    }
+
+    /// Says how much the stream had no room for while nobody stored it.
+    fn tell_what_was_given_up(&self, stream: &Stream, consumer: &Consumer<Config>) {
+        let first = stream.cached_info().state.first_sequence;
+        let stored_until = consumer.cached_info().ack_floor.stream_sequence;
+        let num_lost = first.saturating_sub(stored_until.saturating_add(1));
+        if num_lost > 0 {
+            let fault = format!(
+                "the stream {RECORDS} was full, and gave up {num_lost} messages that nobody had stored"
+            );
+            error!("{CONSUMER}: {fault}");
+            self.connection.status.lock().last_error = Some(fault);
         }
     }
 

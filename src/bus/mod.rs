@@ -21,6 +21,7 @@ mod testing;
 mod wire;
 
 use std::pin::Pin;
+use std::sync::Arc;
 use std::time::Duration;
 
 use actix::prelude::*;
@@ -67,10 +68,10 @@ pub struct Bus {
 }
 
 impl Bus {
-    /// The broker of these settings; `None` where there is none.
-    pub fn new(settings: &Settings) -> Option<Self> {
+    /// The broker of these settings, whose certificate is judged by `tls`; `None` where there is none.
+    pub fn new(settings: &Settings, tls: &Arc<rustls::ClientConfig>) -> Option<Self> {
         Some(Self {
-            access: Access { nats: settings.nats.clone()?, tls_ca_file: settings.tls_ca_file.clone() },
+            access: Access { nats: settings.nats.clone()?, tls: tls.clone() },
             names: Names(settings.exchanges.keys().copied().collect()),
             every: settings.storage.every,
             // Another one in every process: nobody has to give out names, and none can be given out twice.

@@ -171,6 +171,7 @@ impl Publisher {
             debug!("{PUBLISHER}: {num_known} messages were there already");
         }
         self.connection.status.lock().messages += num_messages;
+        self.connection.recover();
         Ok(())
     }
 
@@ -178,8 +179,10 @@ impl Publisher {
     fn look(&self) {
         let counters = self.setup.hand_over.counters();
         let num_waiting = u64::try_from(self.setup.newest.num_waiting()).unwrap_or(u64::MAX);
+        // What is left open is not ready to be told.
+        let num_records = counters.oldest_at.map_or(0, |_| counters.waiting);
         let mut status = self.connection.status.lock();
-        status.pending = counters.waiting.saturating_add(num_waiting);
+        status.pending = num_records.saturating_add(num_waiting);
         status.oldest_at = counters.oldest_at;
     }
 }

@@ -59,6 +59,33 @@ async fn replicas_answer_until_quotes_are_stale_and_heal_by_themselves_when_the_
 }
 
 #[actix_web::test]
+async fn a_broker_that_hangs_is_noticed_and_nobody_is_replaced_over_it() {
+    let site = Site::start().await;
+    let collector = site.node("collector", "collect", &MARKETS);
+    let replica = site.node("replica", "answer", &MARKETS);
+    let store = site.node("store", "store", &[]);
+    replica.until_it_answers().await;
+    store.until("/health", |answer| answer.body["bus"]["status"] == "ok").await;
+    site.nats.freeze();
+    let frozen = Instant::now();
+    for node in [&collector, &replica, &store] {
+        node.until("/health", |answer| answer.body["bus"]["status"] == "impaired").await;
+    }
+    println!("noticed by all after {:?}", frozen.elapsed());
+    sleep(Duration::from_secs(12).saturating_sub(frozen.elapsed())).await;
+    assert_eq!(never_stale(&replica, Duration::from_millis(200)).await, 0);
+    site.nats.thaw();
+    let healed = replica.until(COURSE, |answer| answer.body["exchanger"] == "binance").await;
+    println!("back {healed:?} after the broker went on");
+    assert!(healed < Duration::from_secs(5), "{healed:?}");
+    for node in [&collector, &replica, &store] {
+        node.until("/health", |answer| answer.body["bus"]["status"] == "ok").await;
+        assert!(!node.log().contains("restarting"), "{}", node.log());
+    }
+    site.stop().await;
+}
+
+#[actix_web::test]
 async fn a_replica_that_was_paused_says_nothing_stale_and_is_soon_up_to_date() {
     let site = Site::start().await;
     let _collector = site.node("collector", "collect", &MARKETS);

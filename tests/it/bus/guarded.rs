@@ -7,6 +7,7 @@ use tokio::time::{sleep, timeout};
 
 use super::node::Site;
 use crate::support::nats::{Nats, PASSWORDS};
+use crate::tls::certified;
 
 fn credentials(role: usize) -> [(&'static str, &'static str); 2] {
     let user = ["collector", "replica", "store"][role];
@@ -17,6 +18,24 @@ async fn connected(url: &str, role: usize) -> Client {
     let [(_, user), (_, password)] = credentials(role);
     let options = ConnectOptions::with_user_and_password(user.to_owned(), password.to_owned());
     options.custom_inbox_prefix(format!("_INBOX.{user}")).connect(url).await.unwrap()
+}
+
+#[actix_web::test]
+async fn a_broker_that_speaks_tls_is_trusted_by_its_certificate() {
+    let (authority, certificate, key) = certified();
+    let site = Site::with(move || Nats::start_secured(certificate, key)).await;
+    let path = site.path("authority.pem").display().to_string();
+    std::fs::write(&path, authority).unwrap();
+    let trusting = [("RATEBOOK_TLS_CA_FILE", path.as_str())];
+    let collector = site.node("collector", "collect", &trusting);
+    let replica = site.node("replica", "answer", &trusting);
+    let stranger = site.node("stranger", "answer", &[]);
+    replica.until_it_answers().await;
+    assert_eq!(collector.health().await["bus"]["status"], "ok");
+    let told = stranger.health().await["bus"].clone();
+    assert_eq!((told["status"].as_str(), told["messages_total"].as_u64()), (Some("impaired"), Some(0)));
+    assert!(told["last_error"].as_str().unwrap().contains("certificate is not trusted"), "{told}");
+    site.stop().await;
 }
 
 #[actix_web::test]

@@ -287,6 +287,55 @@ async fn records_wait_in_the_stream_while_postgres_is_away_and_are_acknowledged_
 }
 
 #[actix_web::test]
+async fn what_a_stream_gives_up_is_told_and_so_is_what_differs_of_it() {
+    let site = Site::start().await;
+    let jetstream = async_nats::jetstream::new(async_nats::connect(site.nats.url()).await.unwrap());
+    let small = async_nats::jetstream::stream::Config {
+        name: "RECORDS".to_owned(),
+        subjects: vec!["records.>".to_owned(), "dead.records".to_owned()],
+        max_messages: 20,
+        max_bytes: 1 << 20,
+        ..Default::default()
+    };
+    jetstream.create_stream(small).await.unwrap();
+    let all = site.node("all", "collect", &[]);
+    let deadline = Instant::now() + PATIENCE;
+    while !all.log().contains("of the stream RECORDS `max_bytes` is 1048576, and not 2147483648") {
+        assert!(Instant::now() < deadline, "{}", all.log());
+        sleep(Duration::from_millis(20)).await;
+    }
+    drop(all);
+    let mut source = Source::start(&site).await;
+    source.quote_for(Duration::from_secs(1)).await;
+    // The last of them is in the stream before anybody stores it.
+    sleep(Duration::from_millis(500)).await;
+    let store = site.node("store", "store", &[]);
+    let told = |answer: &super::node::Answer| {
+        let error = answer.body["bus"]["last_error"].as_str().unwrap_or_default().to_owned();
+        error.contains("was full, and gave up")
+    };
+    store.until("/health", told).await;
+    let kept = until_kept(&site, &store, source.next).await;
+    println!("{} of {} kept", kept.numbers.len(), source.next);
+    assert!(kept.numbers.values().all(|num| *num == 1));
+    source.service.stop().await;
+    site.stop().await;
+}
+
+/// Waits until the last number is stored.
+async fn until_kept(site: &Site, store: &Node, last: u32) -> Stored {
+    let deadline = Instant::now() + PATIENCE;
+    loop {
+        let stored = Stored::in_sqlite(site);
+        if stored.numbers.contains_key(&last) {
+            return stored;
+        }
+        assert!(Instant::now() < deadline, "{last} is not stored: {}", store.log());
+        sleep(Duration::from_millis(20)).await;
+    }
+}
+
+#[actix_web::test]
 async fn a_record_that_nobody_can_read_is_set_aside_and_the_others_are_stored() {
     let site = Site::start().await;
     let mut source = Source::start(&site).await;

@@ -34,21 +34,29 @@ pub(crate) struct Nats {
     port: u16,
     /// Whether only the users of `deploy/nats.conf` may do something.
     is_guarded: bool,
+    /// The certificate and the key by which it speaks TLS, as PEM.
+    tls: Option<(String, String)>,
 }
 
 impl Nats {
     /// A server where everybody may do everything.
     pub(crate) fn start() -> Self {
-        Self::begin(false)
+        Self::begin(false, None)
     }
 
     /// A server with the users and permissions of `deploy/nats.conf`.
     pub(crate) fn start_guarded() -> Self {
-        Self::begin(true)
+        Self::begin(true, None)
     }
 
-    fn begin(is_guarded: bool) -> Self {
-        let mut nats = Self { server: None, directory: tempfile::tempdir().unwrap(), port: 0, is_guarded };
+    /// A server that speaks TLS, by this certificate and its key, as PEM.
+    pub(crate) fn start_secured(certificate: String, key: String) -> Self {
+        Self::begin(false, Some((certificate, key)))
+    }
+
+    fn begin(is_guarded: bool, tls: Option<(String, String)>) -> Self {
+        let directory = tempfile::tempdir().unwrap();
+        let mut nats = Self { server: None, directory, port: 0, is_guarded, tls };
         for _ in 0..NUM_TRIES {
             nats.port = free_port();
             if nats.try_start() {
@@ -59,7 +67,8 @@ impl Nats {
     }
 
     pub(crate) fn url(&self) -> String {
-        format!("nats://127.0.0.1:{}", self.port)
+        let scheme = if self.tls.is_some() { "tls" } else { "nats" };
+        format!("{scheme}://127.0.0.1:{}", self.port)
     }
 
     /// Ends it as a crash does.
@@ -67,6 +76,16 @@ impl Nats {
         let server = self.server.take().expect("it runs");
         server.signal("KILL");
         server.until_it_ended();
+    }
+
+    /// Stops it, so that connections stay open and nobody answers.
+    pub(crate) fn freeze(&self) {
+        self.server.as_ref().expect("it runs").signal("STOP");
+    }
+
+    /// Lets a frozen one go on.
+    pub(crate) fn thaw(&self) {
+        self.server.as_ref().expect("it runs").signal("CONT");
     }
 
     /// Starts it again at the same place, with what it had stored.
@@ -83,7 +102,12 @@ impl Nats {
             let store = store.display();
             format!("listen: \"127.0.0.1:{}\"\njetstream {{ store_dir: \"{store}\" }}\n", self.port)
         };
-        fs::write(path("nats.conf"), settings).unwrap();
+        let tls = self.tls.as_ref().map_or(String::new(), |(certificate, key)| {
+            fs::write(path("certificate.pem"), certificate).unwrap();
+            fs::write(path("key.pem"), key).unwrap();
+            "\ntls { cert_file: \"certificate.pem\", key_file: \"key.pem\" }\n".to_owned()
+        });
+        fs::write(path("nats.conf"), settings + &tls).unwrap();
         let log = File::options().create(true).append(true).open(path("log")).unwrap();
         let mut shell = Command::new("sh");
         shell.env_clear().env("PATH", "/usr/bin:/bin").envs(PASSWORDS).current_dir(self.directory.path());
