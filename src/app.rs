@@ -1,18 +1,22 @@
 //! Composition root: which actors start, in which order, and who restarts whom.
 //!
 //! ```text
-//! caretaker ── hears of failed children and of a failed book
+//! hub: caretaker ── hears of failed children and of a failed book
 //!   ├─ RateBook            on a thread of its own
-//!   ├─ Supervisor
-//!   │    └─ ExchangeActor  one per enabled exchange, each on a thread of its own
 //!   └─ Supervisor
-//!        └─ Persister      stores what RateBook left in the hand-over, on threads of its own
+//!        └─ ExchangeActor  one per enabled exchange, each on a thread of its own
+//! Supervisor
+//!   └─ Persister           stores what RateBook left in the hand-over, on threads of its own
 //! Librarian                reads what is stored, on a pool of its own
 //! http server              asks RateBook and Librarian by message
 //! ```
 //!
 //! The Persister has a supervisor to itself, because a book that forgot every quote makes the exchanges begin anew and
 //! nothing else, and because it ends last.
+//!
+//! With a broker each role has its own way through it. The role `collect` has a hub as above, of which beside the Persister
+//! a publisher tells the broker; `answer` has a hub whose book is fed by a follower; `store` has a consumer that fills the
+//! hand-over of the Persister. A process may have any of them.
 
 use std::collections::VecDeque;
 use std::io;
@@ -21,9 +25,11 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use actix::prelude::*;
+use futures_util::future;
 use log::{error, info, warn};
 use tokio::sync::{mpsc, oneshot};
 
+use crate::bus::Bus;
 use crate::clock;
 use crate::config::{ExchangeSettings, Role, Settings, UsdtUsd};
 use crate::exchange::actor::{ExchangeActor, ExchangeSetup, Limits};
@@ -38,7 +44,7 @@ use crate::metrics::Metrics;
 use crate::persist::Storage;
 use crate::rate_book::{
     BookFailed, BookSettings, BookVersion, Epoch, EventKind, GetHealth, HandOver, Life, ListedExchange,
-    RateBook, RecordedEvent, ReportLife, UsdtUsdLeg,
+    Newest, RateBook, RecordedEvent, ReportLife, UsdtUsdLeg,
 };
 use crate::simulator::{Simulator, SimulatorError, SimulatorOptions};
 use crate::supervisor::{
@@ -127,9 +133,12 @@ pub fn demo(settings: Settings, seed: u64, speed: f64) -> Result<(), AppError> {
     })
 }
 
-/// `settings` with every exchange at a simulator's address, and the database in memory.
+/// `settings` with every exchange at a simulator's address, the database in memory, and all in this process.
 fn simulated(mut settings: Settings, simulator: SocketAddr) -> Settings {
     settings.database_url = "sqlite://:memory:".to_owned();
+    if settings.nats.take().is_some() {
+        settings.roles = Role::ALL.to_vec();
+    }
     for row in exchange::EXCHANGES {
         if let Some(exchange) = settings.exchanges.get_mut(&row.name) {
             (exchange.rest_url, exchange.ws_url) = row.served_at(simulator);
@@ -177,8 +186,10 @@ pub struct Service {
     address: SocketAddr,
     book: Addr<RateBook>,
     storage: Storage,
-    /// Of the exchanges, and of the Persister, in the order in which they end.
-    supervisors: [Addr<Supervisor>; 2],
+    bus: Option<Bus>,
+    /// Of those who feed the books, and of those who pass on what was accepted, which end after them.
+    feeders: Vec<Addr<Supervisor>>,
+    keepers: Addr<Supervisor>,
     server: actix_web::dev::ServerHandle,
     failures: mpsc::Receiver<AppError>,
 }
@@ -201,37 +212,47 @@ impl Service {
         let tls = tls_config(settings.tls_ca_file.as_deref())?;
         let (failed, failures) = mpsc::channel(1);
 
-        // The three know each other, so the caretaker's address is there before it begins.
-        let caretaker = Context::<Caretaker>::new();
-        let caretaker_address = caretaker.address();
-        let stores = settings.roles.contains(&Role::Store);
-        let hand_over = stores.then(|| HandOver::new(settings.storage.every));
-        let storage = Storage::new(&settings.database_url, settings.storage.clone(), hand_over.clone());
+        let has = |role| settings.roles.contains(&role);
         let rules = book_settings(&settings);
-        let (version, metrics) = (BookVersion::default(), Metrics::new());
-        let failures_of_book = caretaker_address.clone().recipient();
-        let book = start_book(rules.clone(), version.clone(), failures_of_book, hand_over.clone()).await?;
-        let children = if settings.roles.contains(&Role::Collect) {
-            children(&settings, &book, &tls, &bans, &metrics)
-        } else {
-            Vec::new()
+        let metrics = Metrics::new();
+        let stored = has(Role::Store).then(|| HandOver::new(settings.storage.every));
+        let exchanges = |book: &Addr<RateBook>| match has(Role::Collect) {
+            true => children(&settings, book, &tls, &bans, &metrics),
+            false => Vec::new(),
         };
-        let supervise = |children| {
-            let events = caretaker_address.clone().recipient();
-            Supervisor::new(children, RestartPolicy::default(), events).start()
-        };
-        let exchanges = supervise(children);
-        let persister = supervise(storage.child().into_iter().collect());
-        caretaker.run(Caretaker {
-            book: book.clone(),
-            exchanges: exchanges.clone(),
-            hand_over,
-            book_failures: VecDeque::new(),
-            failed,
-        });
+        let mut storage = Storage::new(&settings.database_url, settings.storage.clone(), stored.clone());
+        let mut bus = Bus::new(&settings, &tls);
+        let (mut hubs, mut keepers) = (Vec::new(), Vec::new());
+        if let Some(bus) = &mut bus {
+            if has(Role::Collect) {
+                let (newest, hand_over) = (Newest::default(), HandOver::new(settings.storage.every));
+                keepers.push(bus.publisher(newest.clone(), hand_over.clone()));
+                let ports = BookPorts::Collecting { storage: Some(hand_over), newest: Some(newest) };
+                hubs.push(Hub::start(&rules, ports, exchanges, &failed).await?);
+            }
+            if has(Role::Answer) {
+                let follower = |book: &Addr<RateBook>| vec![bus.follower(book.clone().recipient())];
+                hubs.push(Hub::start(&rules, BookPorts::Following, follower, &failed).await?);
+            }
+            if let Some(hand_over) = &stored {
+                keepers.push(bus.consumer(hand_over.clone()));
+                storage = storage.of_a_stream();
+            }
+        }
+        if hubs.is_empty() {
+            let ports = BookPorts::Collecting { storage: stored, newest: None };
+            hubs.push(Hub::start(&rules, ports, exchanges, &failed).await?);
+        }
+        keepers.extend(storage.child());
+        // The last hub is the one that answers; what happens to those who store is told to the first.
+        let keepers = supervise(keepers, &hubs[0].caretaker);
+        let answering = &hubs[hubs.len() - 1];
+        let (book, version) = (answering.book.clone(), answering.version.clone());
+        let feeders = hubs.into_iter().map(|hub| hub.feeders).collect();
 
         let address = listener.local_addr().unwrap_or(settings.listen);
-        let setup = http_setup(&settings, &book, version, storage.start_librarian(rules), metrics);
+        let librarian = storage.start_librarian(rules);
+        let setup = http_setup(&settings, &book, version, librarian, bus.as_ref(), metrics);
         let server = http::serve(listener, setup).map_err(|error| AppError::Listen { address, error })?;
         let handle = server.handle();
         actix::spawn(async move {
@@ -240,8 +261,7 @@ impl Service {
             }
         });
         info!("listening on http://{address}/v1/courses");
-        let supervisors = [exchanges, persister];
-        Ok(Self { address, book, storage, supervisors, server: handle, failures })
+        Ok(Self { address, book, storage, bus, feeders, keepers, server: handle, failures })
     }
 
     /// Where it listens.
@@ -262,17 +282,78 @@ impl Service {
         }
     }
 
-    /// Finishes the requests that have begun, ends the exchanges, and then the Persister once all is stored.
+    /// Finishes the requests that have begun, ends the exchanges, and then those who store once all is stored.
     pub async fn stop(self) {
-        let [exchanges, persister] = self.supervisors;
         self.server.stop(true).await;
-        stop_all(&exchanges).await;
-        if !self.storage.flush(FLUSH_WITHIN, FLUSH_DATABASE_WITHIN).await {
+        future::join_all(self.feeders.iter().map(stop_all)).await;
+        let told = async {
+            match &self.bus {
+                Some(bus) => bus.flush(FLUSH_WITHIN).await,
+                None => true,
+            }
+        };
+        let (is_stored, is_told) =
+            future::join(self.storage.flush(FLUSH_WITHIN, FLUSH_DATABASE_WITHIN), told).await;
+        if !is_stored {
             error!("storage: not everything that was accepted could be stored in time");
         }
-        stop_all(&persister).await;
+        if !is_told {
+            error!("bus: not everything that was accepted could be told in time");
+        }
+        stop_all(&self.keepers).await;
         self.storage.ended(CLOSE_FILES_WITHIN).await;
     }
+}
+
+/// A book, with those who feed it and the one who looks after both.
+struct Hub {
+    book: Addr<RateBook>,
+    version: BookVersion,
+    feeders: Addr<Supervisor>,
+    caretaker: Addr<Caretaker>,
+}
+
+/// Where the quotes of a book come from, and where it leaves what it accepts.
+#[derive(Clone)]
+enum BookPorts {
+    /// From exchanges that this process listens to.
+    Collecting { storage: Option<HandOver>, newest: Option<Newest> },
+    /// From a stream.
+    Following,
+}
+
+impl Hub {
+    async fn start(
+        rules: &BookSettings,
+        ports: BookPorts,
+        feeders: impl FnOnce(&Addr<RateBook>) -> Vec<ChildSpec>,
+        failed: &mpsc::Sender<AppError>,
+    ) -> Result<Self, AppError> {
+        // The three know each other, so the caretaker's address is there before it begins.
+        let context = Context::<Caretaker>::new();
+        let caretaker = context.address();
+        let version = BookVersion::default();
+        let failures = caretaker.clone().recipient();
+        let book = start_book(rules.clone(), version.clone(), failures, ports.clone()).await?;
+        let feeders = supervise(feeders(&book), &caretaker);
+        let (hand_over, is_collecting) = match ports {
+            BookPorts::Collecting { storage, .. } => (storage, true),
+            BookPorts::Following => (None, false),
+        };
+        context.run(Caretaker {
+            book: book.clone(),
+            feeders: feeders.clone(),
+            is_collecting,
+            hand_over,
+            book_failures: VecDeque::new(),
+            failed: failed.clone(),
+        });
+        Ok(Self { book, version, feeders, caretaker })
+    }
+}
+
+fn supervise(children: Vec<ChildSpec>, caretaker: &Addr<Caretaker>) -> Addr<Supervisor> {
+    Supervisor::new(children, RestartPolicy::default(), caretaker.clone().recipient()).start()
 }
 
 async fn stop_all(supervisor: &Addr<Supervisor>) {
@@ -295,12 +376,21 @@ async fn start_book(
     settings: BookSettings,
     version: BookVersion,
     failures: Recipient<BookFailed>,
-    storage: Option<HandOver>,
+    ports: BookPorts,
 ) -> Result<Addr<RateBook>, AppError> {
     let (started, address) = oneshot::channel();
     Arbiter::new().spawn_fn(move || {
+        let book = match ports {
+            BookPorts::Collecting { storage, newest: None } => {
+                RateBook::new(settings, version, failures, storage)
+            }
+            BookPorts::Collecting { storage, newest: Some(newest) } => {
+                RateBook::new(settings, version, failures, storage).telling(newest)
+            }
+            BookPorts::Following => RateBook::new(settings, version, failures, None).following(),
+        };
         // Nobody waits any more only if the start has been given up.
-        drop(started.send(RateBook::new(settings, version, failures, storage).start()));
+        drop(started.send(book.start()));
     });
     match tokio::time::timeout(START_WITHIN, address).await {
         Ok(Ok(address)) => Ok(address),
@@ -378,13 +468,18 @@ fn http_setup(
     book: &Addr<RateBook>,
     version: BookVersion,
     history: HistoryPorts,
+    bus: Option<&Bus>,
     metrics: Metrics,
 ) -> HttpSetup {
     let enabled = settings.exchanges.iter().filter(|(_, exchange)| exchange.enabled);
+    // Without a broker there is a book, whatever else this process does.
+    let has = |role| bus.is_none() || settings.roles.contains(&role);
     HttpSetup {
         courses: book.clone().recipient(),
         version,
-        health: book.clone().recipient(),
+        answers: has(Role::Answer),
+        health: (has(Role::Answer) || has(Role::Collect)).then(|| book.clone().recipient()),
+        bus: bus.map(Bus::status),
         directions: settings.directions.clone().into(),
         exchanges: enabled.map(|(name, _)| *name).collect(),
         max_connections: settings.max_connections,
@@ -398,7 +493,9 @@ fn http_setup(
 /// Hears of what ends, and tells those who have to know.
 struct Caretaker {
     book: Addr<RateBook>,
-    exchanges: Addr<Supervisor>,
+    feeders: Addr<Supervisor>,
+    /// Whether exchanges feed the book.
+    is_collecting: bool,
     /// Where events are left to be stored.
     hand_over: Option<HandOver>,
     /// When the book failed lately.
@@ -410,6 +507,9 @@ impl Actor for Caretaker {
     type Context = Context<Self>;
 
     fn started(&mut self, ctx: &mut Self::Context) {
+        if !self.is_collecting {
+            return;
+        }
         ctx.run_later(NETWORK_HINT_AFTER, |actor, ctx| {
             let health = actor.book.send(GetHealth).timeout(START_WITHIN).into_actor(actor);
             ctx.spawn(health.map(|health, _, _| {
@@ -479,7 +579,7 @@ impl Handler<BookFailed> for Caretaker {
             drop(self.failed.try_send(AppError::RateBookFailed));
             return;
         }
-        // Everything that the exchanges had told is forgotten, so they tell it again.
-        self.exchanges.do_send(RestartAll { reason: "the rate book forgot every quote".to_owned() });
+        // Everything that was told is forgotten, so it is told again.
+        self.feeders.do_send(RestartAll { reason: "the rate book forgot every quote".to_owned() });
     }
 }

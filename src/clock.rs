@@ -4,15 +4,20 @@
 //! tokio's clock can be paused by a test.
 
 use std::sync::OnceLock;
+use std::time::Duration;
 
 use chrono::Utc;
 use tokio::time::Instant;
 
 use crate::market::Moment;
 
-/// Both clocks now; the monotonic one counts from the first call in this process.
+/// What the monotonic clock says at the first call: so much that the time at which something was heard elsewhere, before
+/// this process began, can be said by it too, and is not taken for a later one.
+const HEAD_START: Duration = Duration::from_secs(400 * 24 * 3600);
+
+/// Both clocks now; the monotonic one counts from some time before the first call in this process.
 pub fn now() -> Moment {
     static ORIGIN: OnceLock<Instant> = OnceLock::new();
     let origin = *ORIGIN.get_or_init(Instant::now);
-    Moment { monotonic: Instant::now().saturating_duration_since(origin), wall: Utc::now() }
+    Moment { monotonic: HEAD_START + Instant::now().saturating_duration_since(origin), wall: Utc::now() }
 }

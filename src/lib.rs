@@ -7,6 +7,7 @@
 //! - [`exchange`]: one file per source of quotes, and the one actor that runs them all
 //! - [`rate_book`]: the hub that holds the quotes, judges them and selects who answers
 //! - [`persist`]: stores what was accepted, and reads it back
+//! - [`bus`]: tells other processes what was accepted, over the message broker
 //! - [`history`]: what is asked of stored data, and what is answered
 //! - [`http`]: what clients see
 //! - [`simulator`]: local exchanges for demo, tests and load
@@ -53,6 +54,7 @@
 //!   (`every_file_opens_with_what_it_is`)
 
 pub mod app;
+pub mod bus;
 pub mod cli;
 pub mod clock;
 pub mod config;

@@ -112,7 +112,7 @@ pub(crate) fn start() -> Hub {
     let book = started.recv_timeout(LIMIT).expect("the book starts");
     for event in introduction() {
         match event {
-            Event::Quotes(report) => book.do_send(report),
+            Event::Quotes(report) | Event::QuotesElsewhere(report, _) => book.do_send(report),
             Event::Link(report) => book.do_send(report),
             Event::Listing(report) => book.do_send(report),
             Event::Reconnect(report) => book.do_send(report),
@@ -167,7 +167,9 @@ fn serve_with(book: &Hub, metrics: Option<Metrics>) -> io::Result<SocketAddr> {
     let setup = HttpSetup {
         courses: book.address.clone().recipient(),
         version: book.version.clone(),
-        health: book.address.clone().recipient(),
+        answers: true,
+        health: Some(book.address.clone().recipient()),
+        bus: None,
         directions: directions().into(),
         exchanges: [BINANCE, KRAKEN, CBR].into(),
         max_connections: 2_000,

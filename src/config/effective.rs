@@ -8,7 +8,7 @@ use rust_decimal::Decimal;
 
 use super::key::STORAGE;
 use super::problem::Origin;
-use super::{EXCHANGES, ExchangeSettings, Settings, StorageSettings, value};
+use super::{EXCHANGES, ExchangeSettings, NatsSettings, Settings, StorageSettings, value};
 use crate::exchange::{KeyUse, Row};
 
 /// The settings as TOML; each value that is in `origins` with where it was said.
@@ -70,11 +70,24 @@ impl Page<'_> {
         self.list("cors_origins", &settings.cors_origins)?;
         self.list("roles", &settings.roles.iter().map(|role| role.as_str()).collect::<Vec<_>>())?;
         self.line("", "simulator", quoted(settings.simulator.as_deref().unwrap_or_default()))?;
+        self.nats(settings.nats.as_ref())?;
         self.storage(&settings.storage)?;
         for row in EXCHANGES {
             if let Some(exchange) = settings.exchanges.get(&row.name) {
                 self.exchange(row, exchange)?;
             }
+        }
+        Ok(())
+    }
+
+    fn nats(&mut self, nats: Option<&NatsSettings>) -> fmt::Result {
+        self.line("", "nats_url", quoted(nats.map_or("", |nats| &nats.url)))?;
+        let credentials = [
+            ("nats_user", nats.and_then(|nats| nats.user.as_ref())),
+            ("nats_password", nats.and_then(|nats| nats.password.as_ref())),
+        ];
+        for (name, _) in credentials.iter().filter(|(_, credential)| credential.is_some()) {
+            writeln!(self.text, "# {name} is set, and not shown")?;
         }
         Ok(())
     }

@@ -11,7 +11,7 @@ use std::path::Path;
 use toml::Spanned;
 use toml::de::{DeString, DeTable, DeValue};
 
-use super::key::{EXCHANGE_KEYS, EXCHANGES_PREFIX, KEYS, NO_KEYS, PREFIX, STORAGE, variable};
+use super::key::{EXCHANGE_KEYS, EXCHANGES_PREFIX, KEYS, NO_KEYS, NOT_IN_FILE, PREFIX, STORAGE, variable};
 use super::problem::{ConfigError, Origin, Problem, Warning};
 use super::value::{Shown, Value, unknown_exchange};
 use crate::exchange::{self, EXCHANGES};
@@ -80,6 +80,9 @@ impl Given {
                     let message = format!("{} where a section belongs", said(other).kind());
                     self.refuse(Some(name.get_ref().to_string()), file.origin_of(name), message);
                 }
+                _ if NOT_IN_FILE.contains(&name.get_ref().as_ref()) => {
+                    self.refuse_secret(name.get_ref().to_string(), file.origin_of(name));
+                }
                 _ if KEYS.iter().any(|key| key.name == name.get_ref() && !key.name.contains('.')) => {
                     self.values
                         .insert(name.get_ref().to_string(), (said(value.get_ref()), file.origin_of(name)));
@@ -127,9 +130,7 @@ impl Given {
             let key = format!("{section_key}.{}", name.get_ref());
             let origin = file.origin_of(name);
             if name.get_ref() == "api_key" {
-                let message =
-                    format!("a secret in the file (allowed: the environment variable `{}`)", variable(&key));
-                self.refuse(Some(key), origin, message);
+                self.refuse_secret(key, origin);
             } else if EXCHANGE_KEYS.iter().any(|known| known.name == name.get_ref()) {
                 self.values.insert(key, (said(value.get_ref()), origin));
             } else {
@@ -177,6 +178,12 @@ impl Given {
             origin,
             message,
         );
+    }
+
+    fn refuse_secret(&mut self, key: String, origin: Origin) {
+        let message =
+            format!("a secret in the file (allowed: the environment variable `{}`)", variable(&key));
+        self.refuse(Some(key), origin, message);
     }
 
     fn refuse(&mut self, key: Option<String>, origin: Origin, message: String) {

@@ -108,7 +108,25 @@ pub const KEYS: &[Key] = &[
         name: "roles",
         form: "list of `collect`, `answer`, `store`",
         default: "collect,answer,store",
-        meaning: "which parts of the service run in this process",
+        meaning: "which parts of the service run in this process; without a broker `collect` and at least one other",
+    },
+    Key {
+        name: "nats_url",
+        form: "URL",
+        default: "",
+        meaning: "broker over which processes of different roles work together: `nats://HOST:PORT` or `tls://…`; empty for none",
+    },
+    Key {
+        name: "nats_user",
+        form: "text",
+        default: "",
+        meaning: "as whom we speak to the broker; from the environment only, never shown",
+    },
+    Key {
+        name: "nats_password",
+        form: "text",
+        default: "",
+        meaning: "the password for that; from the environment only, never shown",
     },
     Key {
         name: "simulator",
@@ -147,6 +165,9 @@ pub const KEYS: &[Key] = &[
         meaning: "size of the outbox above which the oldest quotes in it are given up",
     },
 ];
+
+/// The settings of the service that come from the environment only, because a file is read by more people.
+pub(super) const NOT_IN_FILE: [&str; 2] = ["nats_user", "nats_password"];
 
 /// What the settings of the storage begin with.
 pub(super) const STORAGE: &str = "storage.";

@@ -8,7 +8,9 @@ use super::given::Given;
 use super::key::{KEYS, variable};
 use super::problem::{ConfigError, Origin, Problem, Warning};
 use super::value::{self, Value};
-use super::{ApiKey, EXCHANGES, ExchangeSettings, Settings, StorageSettings, effective, limits};
+use super::{
+    ApiKey, EXCHANGES, ExchangeSettings, NatsSettings, Role, Settings, StorageSettings, effective, limits,
+};
 use crate::exchange::{self, KeyUse, Row};
 use crate::market::ExchangeName;
 
@@ -78,6 +80,8 @@ impl Reader {
         let max_connections = self.read("max_connections", value::connections);
         let cors_origins = self.read("cors_origins", value::origins);
         let roles = self.read("roles", value::roles);
+        let nats = self.nats();
+        self.check_roles(roles.as_deref(), nats.as_ref());
         let storage = self.storage();
         Some(Settings {
             listen: listen?,
@@ -96,9 +100,34 @@ impl Reader {
             cors_origins: cors_origins?,
             roles: roles?,
             simulator: simulator?,
+            nats: nats?,
             storage: storage?,
             exchanges,
         })
+    }
+
+    /// The outer `None` where at least one value was refused.
+    fn nats(&mut self) -> Option<Option<NatsSettings>> {
+        let url = self.read("nats_url", value::nats_url);
+        let user = self.read("nats_user", value::credential);
+        let password = self.read("nats_password", value::credential);
+        let nats = NatsSettings { url: url?, user: user?, password: password? };
+        Some((!nats.url.is_empty()).then_some(nats))
+    }
+
+    /// Refuses roles that would do nothing in a process by itself.
+    fn check_roles(&mut self, roles: Option<&[Role]>, nats: Option<&Option<NatsSettings>>) {
+        let (Some(roles), Some(None)) = (roles, nats) else { return };
+        let message = match (roles.contains(&Role::Collect), roles.len()) {
+            (false, _) => "without `collect` there is nothing to answer or to store",
+            (true, 1) => "`collect` alone collects for nobody",
+            (true, _) => return,
+        };
+        let origin = self.values.get("roles").map_or(Origin::Default, |(_, origin)| origin.clone());
+        let message = format!(
+            "{message} (allowed: `nats_url` of a broker that other processes share, or `collect` and another role)"
+        );
+        self.refuse("roles", origin, message);
     }
 
     /// `None` where at least one value was refused.

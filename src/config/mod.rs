@@ -69,6 +69,8 @@ pub struct Settings {
     pub roles: Vec<Role>,
     /// Host and port of a simulator that plays every exchange; `None` for the real ones.
     pub simulator: Option<String>,
+    /// The broker; `None` where everything is in one process.
+    pub nats: Option<NatsSettings>,
     /// What is stored, and for how long.
     pub storage: StorageSettings,
     /// Every exchange of the table.
@@ -144,6 +146,17 @@ pub struct StorageSettings {
     pub outbox: PathBuf,
     /// Size of the outbox, in bytes, above which the oldest quotes in it are given up.
     pub outbox_limit: u64,
+}
+
+/// The broker, and who we are to it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct NatsSettings {
+    /// Where it is, without credentials.
+    pub url: String,
+    /// As whom we speak to it; `None` where it asks nobody.
+    pub user: Option<ApiKey>,
+    /// The password for that.
+    pub password: Option<ApiKey>,
 }
 
 /// A key, which no log and no error ever shows.

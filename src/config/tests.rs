@@ -162,6 +162,13 @@ fn every_bad_setting_of_the_file_is_refused_with_its_key_its_line_and_what_is_al
             "RATEBOOK_EXCHANGES__COINGECKO__API_KEY",
         ),
         ("api_key = \"k\"", "api_key", "known: listen"),
+        ("nats_url = \"localhost:4222\"", "nats_url", "is no URL (allowed: `nats://` or `tls://`"),
+        ("nats_url = \"nats://u:planted@h:4222\"", "nats_url", "holds a user or a password"),
+        ("nats_url = \"http://h:4222\"", "nats_url", "wrong scheme"),
+        ("nats_user = \"collector\"", "nats_user", "RATEBOOK_NATS_USER"),
+        ("nats_password = \"planted\"", "nats_password", "RATEBOOK_NATS_PASSWORD"),
+        ("roles = [\"answer\"]", "roles", "nothing to answer or to store (allowed: `nats_url`"),
+        ("roles = [\"collect\"]", "roles", "`collect` alone collects for nobody"),
     ] {
         let refusal = refusal(&format!("# A comment.\n{file}\n"), "");
         assert!(refusal.starts_with(&format!("setting `{key}` (")), "{file}: {refusal}");
@@ -194,6 +201,8 @@ fn every_bad_setting_of_the_environment_is_refused_with_its_key_and_its_variable
         ("RATEBOOK_EXCHANGES__KRAKN__ENABLED=true", "exchanges.krakn.enabled", "unknown exchange `krakn`"),
         ("RATEBOOK_EXCHANGES__binance__ENABLED=true", "exchanges.binance.enabled", "known: binance"),
         ("RATEBOOK_EXCHANGES__COINGECKO__API_KEY=ké", "exchanges.coingecko.api_key", "visible ASCII"),
+        ("RATEBOOK_ROLES=store,answer", "roles", "nothing to answer or to store"),
+        ("RATEBOOK_NATS_PASSWORD=a\tb", "nats_password", "control characters"),
     ] {
         let refusal = refusal("", variable);
         let name = variable.split('=').next().unwrap();
@@ -463,7 +472,7 @@ fn the_effective_settings_read_back_to_the_same_settings() {
         EXCHANGES.iter().map(|row| format!("[exchanges.{}]\nenabled = false\n", row.name)).collect();
     let odd = "state_file = \"a \\\"b\\\" \\\\ #\\n.json\"\ncors_origins = [\"https://Shop.Example:8443\"]\n\
                usdt_usd = \"peg\"\nmax_fiat_difference = \"0.25 %\"\nfail_back_after = \"1h 2m 3s 4ms\"\nroles = [\"answer\"]\n\
-               database_url = \"sqlite://:memory:\"\n[storage]\nevery = \"1ms\"\nkeep_quotes = \"1h 1ns\"\n\
+               nats_url = \"tls://[::1]:4222\"\ndatabase_url = \"sqlite://:memory:\"\n[storage]\nevery = \"1ms\"\nkeep_quotes = \"1h 1ns\"\n\
                keep_candles = \"36525d\"\noutbox = \"a \\\"b\\\" #\"\noutbox_limit = 1048577";
     for (file, environment) in [
         ("", ""),
@@ -473,6 +482,28 @@ fn the_effective_settings_read_back_to_the_same_settings() {
         let loaded = load(file, environment).unwrap();
         let page = loaded.to_toml();
         assert_eq!(settings(&page, ""), loaded.settings, "{page}");
+    }
+}
+
+#[test]
+fn who_we_are_to_the_broker_comes_from_the_environment_and_is_never_shown() {
+    let environment = "RATEBOOK_NATS_URL=nats://broker:4222/\nRATEBOOK_NATS_USER=planted-user\n\
+                       RATEBOOK_NATS_PASSWORD=planted-password\nRATEBOOK_ROLES=collect";
+    let loaded = load("", environment).unwrap();
+    let nats = loaded.settings.nats.as_ref().unwrap();
+    assert_eq!(nats.url, "nats://broker:4222");
+    let revealed = [&nats.user, &nats.password].map(|it| it.as_ref().unwrap().reveal());
+    assert_eq!(revealed, ["planted-user", "planted-password"]);
+    for shown in [loaded.to_toml(), format!("{:?}", loaded.settings), format!("{nats:?}")] {
+        assert!(!shown.contains("planted"), "{shown}");
+    }
+    assert!(loaded.to_toml().contains("# nats_password is set, and not shown"));
+    assert_eq!(settings("", "RATEBOOK_NATS_URL=\nRATEBOOK_NATS_USER=\nRATEBOOK_NATS_PASSWORD=").nats, None);
+    for roles in ["collect", "answer", "store", "collect,answer", "answer,store", "collect,answer,store"] {
+        settings("", &format!("RATEBOOK_NATS_URL=nats://broker\nRATEBOOK_ROLES={roles}"));
+    }
+    for roles in ["collect,answer", "store,collect"] {
+        assert_eq!(settings("", &format!("RATEBOOK_ROLES={roles}")).nats, None);
     }
 }
 

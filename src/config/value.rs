@@ -272,6 +272,23 @@ pub(super) fn roles(value: &Value) -> Result<Vec<Role>, String> {
     items.into_iter().map(|item| known(item).ok_or_else(|| refuse(item))).collect()
 }
 
+/// Where the broker is. Empty for none.
+pub(super) fn nats_url(value: &Value) -> Result<String, String> {
+    match value.text()? {
+        "" => Ok(String::new()),
+        url => checked_url(url, &["nats", "tls"]),
+    }
+}
+
+/// A part of how we show who we are. Empty for none. Never repeated.
+pub(super) fn credential(value: &Value) -> Result<Option<ApiKey>, String> {
+    let text = value.text()?;
+    if text.chars().any(char::is_control) {
+        return Err("it holds control characters".to_owned());
+    }
+    Ok((!text.is_empty()).then(|| ApiKey::new(text.to_owned())))
+}
+
 /// Where USDT-USD comes from.
 pub(super) fn usdt_usd(value: &Value) -> Result<UsdtUsd, String> {
     match value.text()? {

@@ -1,6 +1,6 @@
 //! `GET /health`: the state of every exchange for people and monitors, and two probes for orchestrators.
 //!
-//! Storage that is away degrades it and no more, because prices do not need it.
+//! Storage or a broker that is away degrades it and no more: whether there are prices is seen by the prices.
 //!
 //! `live` says that the process serves, and asks nobody; `ready` says that there are courses to give, and depends
 //! on nothing else, so that a database that is down never takes a replica out of service.
@@ -18,7 +18,7 @@ use super::{BOOK_TIMEOUT, Shared, age_ms};
 use crate::clock;
 use crate::history::{GetStorageHealth, StorageHealth, StorageState};
 use crate::market::number;
-use crate::rate_book::{BookHealth, Disagreement, ExchangeHealth, GetHealth, ReferenceLeg};
+use crate::rate_book::{BookHealth, BusHealth, Disagreement, ExchangeHealth, GetHealth, ReferenceLeg};
 
 /// What is said when the book does not answer.
 const STALLED: &str = "the book of quotes does not answer";
@@ -26,7 +26,9 @@ const STALLED: &str = "the book of quotes does not answer";
 /// `GET /health`.
 pub(super) async fn report(shared: web::Data<Shared>) -> HttpResponse {
     let (book, storage) = future::join(ask(&shared), ask_storage(&shared)).await;
-    let report = Report::new(book.as_ref(), &storage, clock::now().since(shared.started_at).as_secs());
+    let now = clock::now();
+    let bus = shared.bus.as_ref().map(|bus| bus.health(now));
+    let report = Report::new(&book, &storage, bus.as_ref(), now.since(shared.started_at).as_secs());
     uncached(report.status.code(), &report)
 }
 
@@ -37,14 +39,41 @@ pub(super) async fn live() -> HttpResponse {
 
 /// `GET /health/ready`.
 pub(super) async fn ready(shared: web::Data<Shared>) -> HttpResponse {
-    let can_answer = ask(&shared).await.is_some_and(|book| book.can_answer);
-    let status = if can_answer { State::Ok } else { State::Down };
+    let status = if ask(&shared).await.is_well() { State::Ok } else { State::Down };
     uncached(status.code(), &Probe { status })
 }
 
-/// The state of everything; `None` if the book does not answer in time, or is not there.
-pub(super) async fn ask(shared: &Shared) -> Option<BookHealth> {
-    shared.health.send(GetHealth).timeout(BOOK_TIMEOUT).await.ok()
+/// What is known of the exchanges.
+pub(super) enum Book {
+    /// This process hears nothing of them.
+    Absent,
+    /// The book does not answer in time, or is not there.
+    Silent,
+    /// It told this.
+    Told(BookHealth),
+}
+
+impl Book {
+    /// Whether there is a course to give, as far as this process has to do with courses.
+    fn is_well(&self) -> bool {
+        match self {
+            Self::Absent => true,
+            Self::Silent => false,
+            Self::Told(health) => health.can_answer,
+        }
+    }
+
+    pub(super) fn told(&self) -> Option<&BookHealth> {
+        match self {
+            Self::Absent | Self::Silent => None,
+            Self::Told(health) => Some(health),
+        }
+    }
+}
+
+pub(super) async fn ask(shared: &Shared) -> Book {
+    let Some(health) = &shared.health else { return Book::Absent };
+    health.send(GetHealth).timeout(BOOK_TIMEOUT).await.map_or(Book::Silent, Book::Told)
 }
 
 /// What is known of storage.
@@ -123,21 +152,24 @@ struct Report<'a> {
     legs: Vec<LegReport>,
     disagreements: Vec<DisagreementReport>,
     storage: StorageReport<'a>,
-    bus: PartReport,
+    bus: BusReport<'a>,
 }
 
 impl<'a> Report<'a> {
-    fn new(book: Option<&'a BookHealth>, storage: &'a Storage, uptime_s: u64) -> Self {
+    fn new(book: &'a Book, storage: &'a Storage, bus: Option<&'a BusHealth>, uptime_s: u64) -> Self {
         let mut reasons = match book {
-            Some(book) => book.impairments.iter().map(String::as_str).collect(),
-            None => vec![STALLED],
+            Book::Absent => Vec::new(),
+            Book::Silent => vec![STALLED],
+            Book::Told(book) => book.impairments.iter().map(String::as_str).collect(),
         };
         reasons.extend(storage.impairment());
-        let status = match book {
-            Some(book) if book.can_answer && reasons.is_empty() => State::Ok,
-            Some(book) if book.can_answer => State::Degraded,
-            _ => State::Down,
+        reasons.extend(bus.and_then(|bus| bus.impairment.as_deref()));
+        let status = match book.is_well() {
+            true if reasons.is_empty() => State::Ok,
+            true => State::Degraded,
+            false => State::Down,
         };
+        let book = book.told();
         Self {
             status,
             reasons,
@@ -150,7 +182,7 @@ impl<'a> Report<'a> {
             disagreements: book
                 .map_or(Vec::new(), |book| book.disagreements.iter().map(DisagreementReport::from).collect()),
             storage: StorageReport::from(storage),
-            bus: PartReport::DISABLED,
+            bus: BusReport::from(bus),
         }
     }
 }
@@ -292,13 +324,39 @@ impl<'a> From<&'a StorageHealth> for ToldByStorage<'a> {
     }
 }
 
-/// The state of a part that this process does without.
+/// The state of the broker: the status alone where there is none.
 #[derive(Serialize)]
-struct PartReport {
+struct BusReport<'a> {
     status: &'static str,
+    #[serde(flatten)]
+    told: Option<ToldOfBus<'a>>,
 }
 
-impl PartReport {
-    /// Nothing is published.
-    const DISABLED: Self = Self { status: "disabled" };
+#[derive(Serialize)]
+struct ToldOfBus<'a> {
+    lag_ms: u64,
+    pending: u64,
+    messages_total: u64,
+    unreadable_total: u64,
+    dead_total: u64,
+    last_error: Option<&'a str>,
+}
+
+impl<'a> From<Option<&'a BusHealth>> for BusReport<'a> {
+    fn from(health: Option<&'a BusHealth>) -> Self {
+        let status = match health {
+            None => "disabled",
+            Some(health) if health.impairment.is_some() => "impaired",
+            Some(_) => "ok",
+        };
+        let told = health.map(|health| ToldOfBus {
+            lag_ms: age_ms(health.lag),
+            pending: health.pending,
+            messages_total: health.messages,
+            unreadable_total: health.unreadable,
+            dead_total: health.dead,
+            last_error: health.last_error.as_deref(),
+        });
+        Self { status, told }
+    }
 }

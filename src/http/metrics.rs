@@ -11,10 +11,11 @@ use rust_decimal::prelude::ToPrimitive;
 
 use super::Shared;
 use super::error::ApiError;
-use super::health::{Storage, ask, ask_storage};
+use super::health::{Book, Storage, ask, ask_storage};
+use crate::clock;
 use crate::history::{StorageHealth, StorageState};
 use crate::metrics::{self, Page};
-use crate::rate_book::{BookHealth, ExchangeHealth, Status};
+use crate::rate_book::{BookHealth, BusHealth, ExchangeHealth, Status};
 
 /// Every state that an exchange can be in.
 const STATUSES: [Status; 6] =
@@ -31,14 +32,19 @@ pub(super) async fn page(shared: web::Data<Shared>) -> Result<HttpResponse, ApiE
         ["version"],
         [([env!("CARGO_PKG_VERSION")], 1.0)],
     );
-    let is_up = [("book", Some(book.is_some())), ("storage", storage_is_up(&storage))];
+    let bus = shared.bus.as_ref().map(|bus| bus.health(clock::now()));
+    let is_up = [
+        ("book", book_is_up(&book)),
+        ("storage", storage_is_up(&storage)),
+        ("bus", bus.as_ref().map(|bus| bus.impairment.is_none())),
+    ];
     page.gauges(
         "ratebook_up",
         "Whether a part of this process does its work",
         ["part"],
         is_up.iter().filter_map(|(part, is_up)| Some(([*part], flag((*is_up)?)))),
     );
-    if let Some(book) = &book {
+    if let Some(book) = book.told() {
         tell_book(&page, book);
         tell_exchanges(&page, &book.exchanges);
     }
@@ -46,6 +52,9 @@ pub(super) async fn page(shared: web::Data<Shared>) -> Result<HttpResponse, ApiE
         && health.state != StorageState::Disabled
     {
         tell_storage(&page, health);
+    }
+    if let Some(bus) = &bus {
+        tell_bus(&page, bus);
     }
     let response = HttpResponse::Ok()
         .insert_header((header::CACHE_CONTROL, HeaderValue::from_static("no-store")))
@@ -67,6 +76,15 @@ pub(super) fn route(path: &str) -> &'static str {
         path if path.starts_with("/v1/courses/") => "/v1/courses/{direction}",
         path if path.starts_with("/v1/history/") => "/v1/history/{direction}.svg",
         _ => "other",
+    }
+}
+
+/// `None` where this process hears nothing of exchanges.
+fn book_is_up(book: &Book) -> Option<bool> {
+    match book {
+        Book::Absent => None,
+        Book::Silent => Some(false),
+        Book::Told(_) => Some(true),
     }
 }
 
@@ -220,6 +238,22 @@ fn tell_storage(page: &Page, health: &StorageHealth) {
             "Quotes for which a later one of the same market stands",
             health.conflated_quotes,
         ),
+    ] {
+        page.counter(name, help, value);
+    }
+}
+
+fn tell_bus(page: &Page, bus: &BusHealth) {
+    page.gauge(
+        "ratebook_bus_lag_seconds",
+        "How long the oldest message has been waiting to be told, taken in or stored",
+        bus.lag.as_secs_f64(),
+    );
+    page.gauge("ratebook_bus_pending_messages", "Messages that wait", bus.pending as f64);
+    for (name, help, value) in [
+        ("ratebook_bus_messages_total", "Messages told or taken in", bus.messages),
+        ("ratebook_bus_unreadable_messages_total", "Messages that could not be read", bus.unreadable),
+        ("ratebook_bus_dead_messages_total", "Messages given up by the storing role", bus.dead),
     ] {
         page.counter(name, help, value);
     }

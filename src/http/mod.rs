@@ -35,7 +35,7 @@ use self::query::Offer;
 use crate::history::{HistoryError, HistoryPorts};
 use crate::market::{Direction, ExchangeName, Moment};
 use crate::metrics::Metrics;
-use crate::rate_book::{BookVersion, GetCourses, GetHealth};
+use crate::rate_book::{BookVersion, BusStatus, GetCourses, GetHealth};
 
 /// Every route.
 fn routes(config: &mut web::ServiceConfig) {
@@ -45,6 +45,12 @@ fn routes(config: &mut web::ServiceConfig) {
         .service(read_only("/v1/history", v1::history::rows))
         .service(read_only("/v1/history/{direction}.svg", v1::history::chart))
         .service(read_only("/v1/events", v1::events::rows))
+        .configure(probes);
+}
+
+/// Every route of a process that gives no answers.
+fn probes(config: &mut web::ServiceConfig) {
+    config
         .service(read_only("/health", health::report))
         .service(read_only("/health/live", health::live))
         .service(read_only("/health/ready", health::ready))
@@ -89,8 +95,12 @@ pub struct HttpSetup {
     pub courses: Recipient<GetCourses>,
     /// The version of the book behind `courses`.
     pub version: BookVersion,
-    /// Who knows the state of everything.
-    pub health: Recipient<GetHealth>,
+    /// Whether this process answers; if not, it only tells how it is.
+    pub answers: bool,
+    /// Who knows the state of the exchanges; `None` where this process hears nothing of them.
+    pub health: Option<Recipient<GetHealth>>,
+    /// What is known of the broker; `None` where there is none.
+    pub bus: Option<BusStatus>,
     /// The configured directions, in their order.
     pub directions: Arc<[Direction]>,
     /// The enabled exchanges, those too that only give reference legs.
@@ -110,7 +120,8 @@ pub struct HttpSetup {
 /// What handlers share.
 struct Shared {
     courses: Recipient<GetCourses>,
-    health: Recipient<GetHealth>,
+    health: Option<Recipient<GetHealth>>,
+    bus: Option<BusStatus>,
     history: Option<HistoryPorts>,
     metrics: Option<Metrics>,
     offer: Offer,
@@ -123,6 +134,7 @@ impl From<HttpSetup> for Shared {
         Self {
             courses: setup.courses,
             health: setup.health,
+            bus: setup.bus,
             history: setup.history,
             metrics: setup.metrics,
             offer: Offer { directions: setup.directions, exchanges: setup.exchanges },
@@ -170,6 +182,7 @@ pub fn serve(listener: TcpListener, setup: HttpSetup) -> io::Result<Server> {
     let workers = std::thread::available_parallelism().map_or(1, usize::from).min(MAX_WORKERS);
     let connections_per_worker = (setup.max_connections / workers).max(1);
     let version = setup.version.clone();
+    let routes = if setup.answers { routes } else { probes };
     let shared = web::Data::new(Shared::from(setup));
     let server = HttpServer::new(move || {
         let app = App::new().app_data(shared.clone()).app_data(Answers::new(version.clone()));
@@ -254,7 +267,9 @@ mod tests {
         let shared = web::Data::new(Shared::from(HttpSetup {
             courses: book.clone().recipient(),
             version: BookVersion::default(),
-            health: book.recipient(),
+            answers: true,
+            health: Some(book.recipient()),
+            bus: None,
             directions: Arc::new([]),
             exchanges: Arc::new([]),
             max_connections: 1,

@@ -32,6 +32,15 @@ impl Moment {
         (stamp - self.wall).to_std().unwrap_or_default()
     }
 
+    /// The moment at which the wall clock said `wall`, as far as it went evenly since. For what is longer ago than the
+    /// monotonic clock counts, the earliest that it can say.
+    pub fn at_wall(&self, wall: DateTime<Utc>) -> Moment {
+        let ago = self.wall_since(wall);
+        let ahead = self.wall_until(wall);
+        let monotonic = self.monotonic.saturating_sub(ago).saturating_add(ahead);
+        Moment { monotonic, wall }
+    }
+
     /// The moment `length` later, on both clocks.
     pub fn after(&self, length: Duration) -> Moment {
         let delta = TimeDelta::from_std(length).unwrap_or(TimeDelta::MAX);

@@ -71,6 +71,8 @@ pub struct Storage {
     settings: StorageSettings,
     /// What comes from RateBook; `None` where this process stores nothing.
     hand_over: Option<HandOver>,
+    /// Whether what is handed over waits elsewhere until it is stored, so that no outbox is needed.
+    is_of_a_stream: bool,
     status: Status,
 }
 
@@ -80,7 +82,13 @@ impl Storage {
     pub fn new(database_url: &str, settings: StorageSettings, hand_over: Option<HandOver>) -> Self {
         let database = Database::new(database_url);
         let status = Status::new(database.name(), hand_over.clone());
-        Self { database, settings, hand_over, status }
+        Self { database, settings, hand_over, is_of_a_stream: false, status }
+    }
+
+    /// The same storage for what comes from a stream, which keeps it until it is stored: nothing is confirmed before the
+    /// database has it, whichever that is.
+    pub fn of_a_stream(self) -> Self {
+        Self { is_of_a_stream: true, ..self }
     }
 
     /// The Persister, for a supervisor; `None` where this process stores nothing.
@@ -89,6 +97,7 @@ impl Storage {
             database: self.database.clone(),
             settings: self.settings.clone(),
             hand_over: self.hand_over.clone()?,
+            needs_outbox: self.database.is_remote() && !self.is_of_a_stream,
             status: self.status.clone(),
         };
         Some(ChildSpec::new(PERSISTER, move |incarnation| {

@@ -18,8 +18,9 @@ use crate::config::StorageSettings;
 use crate::rate_book::HandOver;
 use crate::supervisor::{Incarnation, Lifeline, Progress};
 
-/// How long records gather before they are written to SQLite: a quote is stored for good within 100 ms.
-const GATHER_FOR_SQLITE: Duration = Duration::from_millis(50);
+/// How long records gather before they are written to SQLite, or come from a stream: a quote is stored for good within
+/// 100 ms.
+const GATHER_DIRECTLY: Duration = Duration::from_millis(50);
 
 /// The same for PostgreSQL, before which the outbox has them already: so long that candles are not written for every
 /// quote, so short that history is never felt to be behind.
@@ -31,6 +32,8 @@ pub(super) struct PersisterSetup {
     pub(super) database: Database,
     pub(super) settings: StorageSettings,
     pub(super) hand_over: HandOver,
+    /// Whether records wait on this disk until the database has them.
+    pub(super) needs_outbox: bool,
     pub(super) status: Status,
 }
 
@@ -50,14 +53,14 @@ impl Persister {
     }
 
     fn start_threads(&self, to: &Recipient<WorkerEnded>) {
-        let PersisterSetup { database, settings, hand_over, status } = self.setup.clone();
+        let PersisterSetup { database, settings, hand_over, needs_outbox, status } = self.setup.clone();
         let signal = self.signal.clone();
         let keep = Keep { quotes: settings.keep_quotes, candles: settings.keep_candles };
         let connect = database.connect();
         let running = status.count_thread();
-        if !database.is_remote() {
+        if !needs_outbox {
             let source = FromHandOver(hand_over);
-            let writer = Writer::new(source, connect, status, keep, GATHER_FOR_SQLITE, signal.clone());
+            let writer = Writer::new(source, connect, status, keep, GATHER_DIRECTLY, signal.clone());
             return worker::start("persister-writer", &signal, to.clone(), move || {
                 let _running = running;
                 writer.run();

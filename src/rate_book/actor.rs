@@ -10,9 +10,10 @@ use log::{error, info, warn};
 use super::book::{Book, BookSettings, Change, Event};
 use super::hand_over::HandOver;
 use super::messages::{
-    Answer, BookHealth, BookVersion, CoursesError, Disagreement, GetCourses, GetHealth, ReportLife,
-    ReportLink, ReportListing, ReportQuotes, ReportReconnect,
+    Answer, BookHealth, BookVersion, CoursesError, Disagreement, FollowStream, GetCourses, GetHealth,
+    ReportLife, ReportLink, ReportListing, ReportQuotes, ReportReconnect,
 };
+use super::newest::{Hearing, Newest};
 use super::record::{EventKind, RecordedEvent};
 use crate::clock;
 use crate::market::{ExchangeName, Moment, Refusal};
@@ -36,6 +37,8 @@ pub struct RateBook {
     failures: Recipient<BookFailed>,
     /// Where what is accepted, and what happens, is left to be stored; `None` where nothing is stored.
     storage: Option<HandOver>,
+    /// Where what other machines are to know is left; `None` where nobody is told.
+    newest: Option<Newest>,
     /// The refusals that were told as events.
     told_refusals: HashMap<(ExchangeName, Refusal), u64>,
 }
@@ -55,18 +58,34 @@ impl RateBook {
     ) -> Self {
         let book = Book::new(settings, clock::now());
         let book = if storage.is_some() { book.recording() } else { book };
-        Self { book, version, failures, storage, told_refusals: HashMap::new() }
+        Self { book, version, failures, storage, newest: None, told_refusals: HashMap::new() }
+    }
+
+    /// The same hub, which also leaves in `newest` what other machines are to know.
+    pub fn telling(self, newest: Newest) -> Self {
+        Self { book: self.book.recording(), newest: Some(newest), ..self }
+    }
+
+    /// The same hub, whose sequence is that of the stream which [`FollowStream`] brings.
+    pub fn following(self) -> Self {
+        Self { book: self.book.following(), ..self }
     }
 
     /// Takes in what happened, and leaves what was accepted.
     pub(super) fn apply(&mut self, event: Event) {
+        let (exchange, hearing) = (event.exchange(), hearing(&event));
         let changes = self.guarded(|book, now| {
             fail::fail_point!("rate_book::apply");
             book.apply(event, now)
         });
         self.tell(changes.unwrap_or_default());
-        if let Some(storage) = &self.storage {
-            storage.push_quotes(self.book.drain_accepted());
+        if let Some(newest) = &self.newest {
+            leave_newest(newest, &self.book, exchange, hearing);
+        }
+        let accepted = self.book.drain_accepted();
+        match &self.storage {
+            Some(storage) => storage.push_quotes(accepted),
+            None => drop(accepted),
         }
     }
 
@@ -119,6 +138,33 @@ impl RateBook {
         }
         self.version.set(self.book.version());
         result.ok()
+    }
+}
+
+/// How the quotes of an event came; `None` for one without quotes.
+fn hearing(event: &Event) -> Option<Hearing> {
+    match event {
+        Event::Quotes(report) | Event::QuotesElsewhere(report, _) => Some(Hearing {
+            epoch: report.epoch,
+            transport: report.transport,
+            received_at: report.received_at,
+        }),
+        _ => None,
+    }
+}
+
+/// Leaves for other machines what an event of an exchange has brought.
+fn leave_newest(newest: &Newest, book: &Book, exchange: ExchangeName, hearing: Option<Hearing>) {
+    let now = clock::now();
+    let is_known = hearing.is_some_and(|hearing| newest.epoch_of(exchange) == Some(hearing.epoch));
+    if !is_known && let Some(state) = book.state_of(exchange) {
+        newest.push_state(state, now.wall);
+    }
+    if let Some(hearing) = hearing {
+        for (accepted, is_change) in book.accepted() {
+            let since = book.fresh_since(exchange, accepted.quote.direction);
+            newest.push_quote(accepted, *is_change, hearing, since, now);
+        }
     }
 }
 
@@ -233,6 +279,15 @@ impl Handler<ReportLife> for RateBook {
 
     fn handle(&mut self, report: ReportLife, _: &mut Self::Context) {
         self.apply(Event::Life(report));
+    }
+}
+
+impl Handler<FollowStream> for RateBook {
+    type Result = ();
+
+    fn handle(&mut self, stream: FollowStream, _: &mut Self::Context) {
+        stream.events.into_iter().for_each(|event| self.apply(event));
+        self.book.reach(stream.sequence);
     }
 }
 

@@ -14,6 +14,7 @@ use super::messages::{
     ReportLink, ReportListing, ReportQuotes, ReportReconnect,
 };
 use super::messages::{Epoch, Status, Wanted};
+use super::newest::{ExchangeState, Listing};
 use super::record::{Accepted, Span};
 use super::route::{Leg, Map, Route};
 use super::selection::Since;
@@ -82,6 +83,8 @@ pub struct ListedExchange {
 pub enum Event {
     /// Quotes were read.
     Quotes(ReportQuotes),
+    /// Quotes were read elsewhere, of markets that have been fresh without a gap since then; `None` since the start there.
+    QuotesElsewhere(ReportQuotes, Option<Moment>),
     /// A connection changed.
     Link(ReportLink),
     /// An exchange said what it quotes.
@@ -90,6 +93,19 @@ pub enum Event {
     Reconnect(ReportReconnect),
     /// An actor began or ended.
     Life(ReportLife),
+}
+
+impl Event {
+    /// Which exchange it is about.
+    pub fn exchange(&self) -> ExchangeName {
+        match self {
+            Self::Quotes(report) | Self::QuotesElsewhere(report, _) => report.exchange,
+            Self::Link(report) => report.exchange,
+            Self::Listing(report) => report.exchange,
+            Self::Reconnect(report) => report.exchange,
+            Self::Life(report) => report.exchange,
+        }
+    }
 }
 
 /// What changed, for logs and consumers.
@@ -157,6 +173,8 @@ pub struct Book {
     version: u64,
     answering: Option<usize>,
     pub(super) failovers: BTreeMap<Failover, u64>,
+    /// Whether its sequence is that of a stream that it follows.
+    follows: bool,
     /// What was accepted since it was drained last, each with whether its price is news; `None` where nobody wants it.
     accepted: Option<Vec<(Accepted, bool)>>,
 }
@@ -193,6 +211,7 @@ impl Book {
             version: 0,
             answering: None,
             failovers: BTreeMap::new(),
+            follows: false,
             accepted: None,
         }
     }
@@ -200,6 +219,46 @@ impl Book {
     /// The same book, which from now on keeps what it accepts for [`Book::drain_accepted`].
     pub fn recording(self) -> Self {
         Self { accepted: Some(Vec::new()), ..self }
+    }
+
+    /// The same book, whose sequence is from now on the one that it is given by [`Book::reach`].
+    pub fn following(self) -> Self {
+        Self { follows: true, ..self }
+    }
+
+    /// It has taken in all that its stream has until `sequence`.
+    pub fn reach(&mut self, sequence: u64) {
+        if sequence > self.sequence {
+            self.sequence = sequence;
+            self.version += 1;
+        }
+    }
+
+    /// What is known of an exchange beside its quotes; `None` if it is not listened to.
+    pub fn state_of(&self, exchange: ExchangeName) -> Option<ExchangeState> {
+        let shelf = &self.shelves[*self.index.get(&exchange)?];
+        let listing = || Listing {
+            listens_to: shelf.listing().map(|(_, direction)| direction).collect(),
+            unsupported: shelf.unsupported.clone(),
+        };
+        shelf.enabled.then(|| ExchangeState {
+            exchange,
+            epoch: shelf.epoch,
+            listing: shelf.has_listing.then(listing),
+            link: shelf.link.clone(),
+        })
+    }
+
+    /// Since when a market has been fresh without a gap.
+    pub(super) fn fresh_since(&self, exchange: ExchangeName, direction: Direction) -> Since {
+        let shelf = self.index.get(&exchange).map(|at| &self.shelves[*at]);
+        let kept = shelf.and_then(|shelf| shelf.kept(shelf.listed(direction)?));
+        kept.map_or(Since::Start, |kept| kept.fresh_since)
+    }
+
+    /// What was accepted since it was drained last.
+    pub(super) fn accepted(&self) -> &[(Accepted, bool)] {
+        self.accepted.as_deref().unwrap_or_default()
     }
 
     /// The quotes that were accepted since this was asked last, in their order, each with whether it says something
@@ -221,7 +280,11 @@ impl Book {
         let mut changes = self.observe(now);
         match event {
             // A quote by itself switches nobody at once: `tick` sees who answers now.
-            Event::Quotes(report) => self.take_quotes(report, now),
+            Event::Quotes(report) => self.take_quotes(report, None, now),
+            Event::QuotesElsewhere(report, since) => {
+                let since = since.map_or(Since::Start, |since| Since::At(since.monotonic));
+                self.take_quotes(report, Some(since), now);
+            }
             Event::Listing(report) => self.take_listing(report),
             Event::Reconnect(report) => {
                 if let Some(at) = self.current(report.exchange, report.epoch, now) {
@@ -259,7 +322,8 @@ impl Book {
         self.bump(now);
     }
 
-    /// Number of this state of the book: wall milliseconds of the newest change shifted left by 8, plus a counter.
+    /// Number of this state of the book: wall milliseconds of the newest change shifted left by 8, plus a counter; of one
+    /// that follows a stream, where it is in that.
     pub fn sequence(&self) -> u64 {
         self.sequence
     }
@@ -351,7 +415,9 @@ impl Book {
         slots.filter_map(|(at, shelf)| Some((at, shelf.kept(shelf.listed(USDT_USD)?)?)))
     }
 
-    fn take_quotes(&mut self, report: ReportQuotes, now: Moment) {
+    /// Takes quotes in. Since when their markets have been fresh is what was told with them, so that whoever follows the
+    /// same stream says the same; `None` where this book itself knows.
+    fn take_quotes(&mut self, report: ReportQuotes, told_since: Option<Since>, now: Moment) {
         let Some(at) = self.current(report.exchange, report.epoch, now) else {
             if let Some(at) = self.index.get(&report.exchange) {
                 report.quotes.iter().for_each(|_| self.shelves[*at].count_refusal(Refusal::OldEpoch, now));
@@ -362,14 +428,20 @@ impl Book {
             self.shelves[at].count_refusal(refusal, report.received_at);
         }
         let received_at = report.received_at;
+        // Only what was heard elsewhere can be ahead: by another clock.
+        if now.wall_until(received_at.wall) > gates::MAX_CLOCK_AHEAD {
+            self.shelves[at].counters.future_at = Some(now.monotonic);
+            report.quotes.iter().for_each(|_| self.shelves[at].count_refusal(Refusal::Future, now));
+            return;
+        }
         let mut is_changed = false;
         for quote in report.quotes {
             let ends_gap = quote.direction == USDT_USD && self.usdt_usd(received_at).is_none();
-            match self.take_quote(at, quote, received_at) {
+            match self.take_quote(at, quote, received_at, told_since) {
                 Ok(()) => {
                     is_changed = true;
                     if ends_gap {
-                        self.usdt_usd_since = self.since(received_at);
+                        self.usdt_usd_since = told_since.unwrap_or_else(|| self.since(received_at));
                     }
                 }
                 Err(refusal) => self.shelves[at].count_refusal(refusal, received_at),
@@ -384,7 +456,13 @@ impl Book {
     }
 
     /// Passes one quote through the gates, in their order, and keeps it.
-    fn take_quote(&mut self, at: usize, quote: Quote, received_at: Moment) -> Result<(), Refusal> {
+    fn take_quote(
+        &mut self,
+        at: usize,
+        quote: Quote,
+        received_at: Moment,
+        told_since: Option<Since>,
+    ) -> Result<(), Refusal> {
         let shelf = &self.shelves[at];
         gates::check_size(&quote)?;
         if shelf.unsupported.contains(&quote.direction) {
@@ -405,10 +483,11 @@ impl Book {
         let value = gates::check_book(&quote)?;
 
         let is_first = slot.is_none_or(|slot| shelf.kept(slot).is_none());
-        let fresh_since = match previous {
-            Some(previous) => previous.fresh_since,
-            None if is_first => self.since(received_at),
-            None => Since::At(received_at.monotonic),
+        let fresh_since = match (told_since, previous) {
+            (Some(since), _) => since,
+            (None, Some(previous)) => previous.fresh_since,
+            (None, None) if is_first => self.since(received_at),
+            (None, None) => Since::At(received_at.monotonic),
         };
         // A body without a number confirms the frame that had one.
         let sequence = quote.sequence.or(previous.and_then(|previous| previous.quote.sequence));
@@ -555,6 +634,9 @@ impl Book {
 
     fn bump(&mut self, now: Moment) {
         self.version += 1;
+        if self.follows {
+            return;
+        }
         let by_wall = u64::try_from(now.wall.timestamp_millis()).unwrap_or_default() << 8;
         self.sequence = by_wall.max(self.sequence.saturating_add(1));
     }

@@ -100,6 +100,15 @@ impl HandOver {
         }
     }
 
+    /// Leaves records as they are: they were conflated where they come from. Whoever leaves them leaves few at a time.
+    pub fn push_whole(&self, records: impl Iterator<Item = Record>) {
+        let mut queue = self.lock();
+        for record in records {
+            queue.count_in();
+            queue.ready.push_back(record);
+        }
+    }
+
     /// Leaves an event.
     pub fn push_event(&self, event: RecordedEvent) {
         let event = RecordedEvent { at: event.at.trunc_subsecs(6), ..event };
@@ -314,7 +323,7 @@ fn is_due(at: DateTime<Utc>, last_at: Option<DateTime<Utc>>) -> bool {
 
 /// The beginning of the step of this length that `at` falls into, in microseconds. Steps begin anew with every
 /// minute, so that no record stands for quotes of two candles.
-fn step(at: DateTime<Utc>, every: Duration) -> i64 {
+pub fn step(at: DateTime<Utc>, every: Duration) -> i64 {
     let micros = |length: Duration| i64::try_from(length.as_micros()).unwrap_or(i64::MAX).max(1);
     let at = at.timestamp_micros();
     let into_minute = at.rem_euclid(micros(MINUTE));

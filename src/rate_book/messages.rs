@@ -13,6 +13,7 @@ use actix::prelude::*;
 use chrono::{DateTime, Utc};
 use rust_decimal::Decimal;
 
+use super::book::Event;
 use crate::market::{Course, Direction, ExchangeName, Moment, Quote, Refusal, Transport, number};
 
 /// Number of an incarnation of an exchange's actor; a later one is larger. Quotes of an earlier one are refused.
@@ -95,6 +96,17 @@ pub struct ReportReconnect {
     pub exchange: ExchangeName,
     /// Which incarnation of it.
     pub epoch: Epoch,
+}
+
+/// What a stream has told of exchanges that another machine listens to, up to a place in it. Taken in as a whole: whoever
+/// is told this place of the book is told all that the stream has until there.
+#[derive(Debug, Clone, Message)]
+#[rtype(result = "()")]
+pub struct FollowStream {
+    /// What happened, in the order of the stream.
+    pub events: Vec<Event>,
+    /// Where in the stream that is; grows.
+    pub sequence: u64,
 }
 
 /// The supervisor started or stopped an exchange's actor.

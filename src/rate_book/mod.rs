@@ -2,7 +2,8 @@
 //!
 //! [`RateBook`] is the actor, and only unpacks messages; [`Book`] is the state machine, pure and driven by the
 //! `Moment` that it is given. Producers send [`ReportQuotes`], [`ReportLink`] and [`ReportListing`]; consumers ask
-//! with [`GetCourses`] and [`GetHealth`]. What is to be stored it leaves in a [`HandOver`].
+//! with [`GetCourses`] and [`GetHealth`]. What is to be stored it leaves in a [`HandOver`], what other machines are to
+//! know in [`Newest`]; a book that follows another machine's is told by [`FollowStream`].
 
 mod messages;
 
@@ -11,10 +12,12 @@ pub mod gates;
 mod actor;
 mod answer;
 mod book;
+mod bus_status;
 mod cross;
 mod fiat;
 mod hand_over;
 mod health;
+mod newest;
 mod record;
 mod route;
 mod selection;
@@ -27,6 +30,8 @@ mod tests;
 
 pub use actor::{BookFailed, RateBook};
 pub use book::{Book, BookSettings, Change, Event, ListedExchange, UsdtUsdLeg};
-pub use hand_over::{HandOver, HandOverCounters};
+pub use bus_status::{BusHealth, BusPart, BusStatus, PartStatus};
+pub use hand_over::{HandOver, HandOverCounters, step};
 pub use messages::*;
+pub use newest::{ExchangeState, Listing, LiveQuote, Newest};
 pub use record::{Accepted, EventKind, Record, RecordedEvent, Span};

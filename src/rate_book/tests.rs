@@ -11,6 +11,7 @@ use crate::market::{Asset, Direction, ExchangeName, Moment, Quote, Refusal, Tran
 
 mod fiat;
 mod figures;
+mod following;
 mod recording;
 
 const BINANCE: ExchangeName = ExchangeName::new("binance");

@@ -4,6 +4,7 @@
 #![expect(clippy::print_stderr, reason = "a test that has nothing to compare says so")]
 #![expect(clippy::print_stdout, reason = "trials print their figures")]
 
+mod bus;
 mod cli;
 mod clients;
 mod databases;

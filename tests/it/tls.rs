@@ -8,7 +8,7 @@ use crate::support::postgres::Postgres;
 use crate::support::program::ratebook;
 
 /// An authority, as PEM, and what it certifies for a server at 127.0.0.1: certificate and key.
-fn certified() -> (String, String, String) {
+pub(crate) fn certified() -> (String, String, String) {
     let mut params = CertificateParams::new(vec!["an authority".to_owned()]).unwrap();
     params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
     // OpenSSL takes a certificate whose issuer has its own name for one that signed itself.

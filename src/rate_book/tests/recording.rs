@@ -102,14 +102,17 @@ impl Handler<BookFailed> for Failures {
     }
 }
 
+/// Somebody to whom failures can be told.
+pub(super) fn nobody() -> Recipient<BookFailed> {
+    Failures(Arc::default()).start().recipient()
+}
+
 /// An actor without a mailbox, and what it leaves.
 fn actor(scene: &Scene) -> (RateBook, HandOver) {
     let storage = HandOver::new(Duration::ZERO);
-    let failures = Failures(Arc::default()).start().recipient();
-    (
-        RateBook::new(scene.book.settings.clone(), BookVersion::default(), failures, Some(storage.clone())),
-        storage,
-    )
+    let book =
+        RateBook::new(scene.book.settings.clone(), BookVersion::default(), nobody(), Some(storage.clone()));
+    (book, storage)
 }
 
 /// Takes what was left: quotes as their direction; events as kind, exchange, reason and count.

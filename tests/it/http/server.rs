@@ -73,7 +73,9 @@ impl TestServer {
         let setup = HttpSetup {
             courses: book.clone().recipient(),
             version: version.clone(),
-            health: book.clone().recipient(),
+            answers: true,
+            health: Some(book.clone().recipient()),
+            bus: None,
             directions: ["BTC-USD", "ETH-RUB"].iter().map(|text| text.parse().unwrap()).collect(),
             exchanges: Arc::new([BINANCE, KRAKEN]),
             max_connections: 2000,

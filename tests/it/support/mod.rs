@@ -14,6 +14,7 @@ use serde_json::Value;
 use tokio::time::{Instant, sleep, timeout};
 
 pub(crate) mod exchanges;
+pub(crate) mod nats;
 pub(crate) mod postgres;
 pub(crate) mod program;
 pub(crate) mod sqlite;

@@ -299,7 +299,7 @@ pub(crate) fn fill(ballast: &Path) {
 }
 
 /// A port that nobody listens on, and no other test is told.
-fn free_port() -> u16 {
+pub(crate) fn free_port() -> u16 {
     static NEXT: AtomicU16 = AtomicU16::new(0);
     let begin = u16::try_from(std::process::id() % 120).unwrap() * 100;
     let ports = std::iter::repeat_with(|| {

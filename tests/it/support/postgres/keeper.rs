@@ -50,7 +50,7 @@ impl Drop for Keeper {
 
 impl Keeper {
     /// Starts a program in `shell`, which brings the user and the directory; what it says goes to `log`.
-    pub(super) fn run(mut shell: Command, program: &Path, arguments: &[String], log: File) -> Self {
+    pub(crate) fn run(mut shell: Command, program: &Path, arguments: &[String], log: File) -> Self {
         shell.args(["-c", RUN, "keeper"]).arg(program).args(arguments).stderr(log);
         let (shell, told) = start(shell);
         let process = told.trim().parse().unwrap_or_else(|_| panic!("no process began: `{told}`"));
@@ -72,18 +72,18 @@ impl Keeper {
         Self { shell, process }
     }
 
-    pub(super) fn process(&self) -> u32 {
+    pub(crate) fn process(&self) -> u32 {
         self.process
     }
 
     /// Whether the process is there, and not only not waited for.
-    pub(super) fn is_running(&self) -> bool {
+    pub(crate) fn is_running(&self) -> bool {
         let status = fs::read_to_string(format!("/proc/{}/status", self.process)).unwrap_or_default();
         status.lines().any(|line| line.starts_with("State:") && !line.contains('Z'))
     }
 
     /// Waits until `is_so`; false if the process ends before that.
-    pub(super) fn until(&self, is_so: impl Fn() -> bool) -> bool {
+    pub(crate) fn until(&self, is_so: impl Fn() -> bool) -> bool {
         let deadline = Instant::now() + PATIENCE;
         while !is_so() {
             if !self.is_running() {
@@ -95,11 +95,11 @@ impl Keeper {
         true
     }
 
-    pub(super) fn until_it_ended(&self) {
+    pub(crate) fn until_it_ended(&self) {
         assert!(!self.until(|| false));
     }
 
-    pub(super) fn signal(&self, name: &str) {
+    pub(crate) fn signal(&self, name: &str) {
         assert!(send(name, &[self.process]), "process {} is not there", self.process);
     }
 
