@@ -110,7 +110,7 @@ impl Follower {
         let (mut messages, mut position) = self.begin(&connection).await?;
         self.collectors = Collectors::default();
         // RateBook is told the first messages together: half of them would be a state that the stream never had.
-        let mut is_whole = position.last_at_start == 0;
+        let mut is_whole = position.is_whole();
         let (mut first, mut heard_at) = (Vec::new(), clock::now());
         loop {
             let Ok(next) = timeout(LOOK_EVERY, messages.next()).await else {
@@ -135,7 +135,7 @@ impl Follower {
                 position.advance(&message.info().map_err(BusError::from_display)?)?;
             }
             first.append(&mut came);
-            is_whole |= position.pending == 0 || position.stream_sequence >= position.last_at_start;
+            is_whole |= position.is_whole();
             if !is_whole {
                 continue;
             }
@@ -243,6 +243,12 @@ impl Follower {
 }
 
 impl Position {
+    /// Whether all has come that the stream had when the session began.
+    fn is_whole(&self) -> bool {
+        let has_come = self.consumer_sequence > 0 && self.pending == 0;
+        has_come || self.stream_sequence >= self.last_at_start
+    }
+
     /// Goes on to a message; none may be missing.
     fn advance(&mut self, info: &message::Info<'_>) -> Result<(), BusError> {
         if info.consumer_sequence != self.consumer_sequence + 1 {
@@ -260,4 +266,54 @@ impl Position {
 fn taken<E: std::fmt::Display>(next: Option<Result<Message, E>>) -> Result<Message, BusError> {
     let next = next.ok_or_else(|| BusError::Failed("the broker ended the session".to_owned()))?;
     next.map_err(BusError::from_display)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::bus::testing::at;
+
+    /// Goes on to messages, given as their number in the session, in the stream, and how many are behind them; says after
+    /// each whether all has come.
+    fn check(last_at_start: u64, messages: &[(u64, u64, u64)], expected: &[Option<bool>]) {
+        let mut position = Position {
+            base: 0,
+            last_at_start,
+            consumer_sequence: 0,
+            stream_sequence: 0,
+            pending: 0,
+            published_at: None,
+        };
+        let told = messages.iter().map(|(consumer_sequence, stream_sequence, pending)| {
+            let info = message::Info {
+                domain: None,
+                acc_hash: None,
+                stream: QUOTES,
+                consumer: "c",
+                stream_sequence: *stream_sequence,
+                consumer_sequence: *consumer_sequence,
+                delivered: 1,
+                pending: *pending,
+                published: at("2026-11-25T12:00:00Z"),
+                token: None,
+            };
+            position.advance(&info).ok().map(|()| position.is_whole())
+        });
+        assert_eq!(told.collect::<Vec<_>>(), expected, "{messages:?}");
+    }
+
+    #[test]
+    fn a_session_is_whole_with_the_last_message_that_was_there_when_it_began() {
+        let (yes, no) = (Some(true), Some(false));
+        check(9, &[(1, 4, 2), (2, 7, 1), (3, 9, 5)], &[no, no, yes]);
+        check(9, &[(1, 4, 1), (2, 7, 0)], &[no, yes]);
+        check(9, &[(1, 4, 3), (2, 12, 4)], &[no, yes]);
+        check(0, &[(1, 1, 3)], &[yes]);
+    }
+
+    #[test]
+    fn a_message_that_is_missing_ends_the_session() {
+        check(9, &[(1, 4, 2), (3, 9, 0)], &[Some(false), None]);
+        check(9, &[(2, 4, 2)], &[None]);
+    }
 }

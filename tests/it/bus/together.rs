@@ -4,6 +4,7 @@ use std::collections::HashMap;
 use std::time::Duration;
 
 use awc::http::StatusCode;
+use serde_json::json;
 use tokio::time::{Instant, sleep};
 
 use super::node::{Node, Site};
@@ -13,7 +14,7 @@ use crate::support::sqlite;
 const COMPARE_FOR: Duration = Duration::from_secs(3);
 
 /// Asks both for as long as this, and says how many numbers of the stream both were asked at. Whoever is asked at the same
-/// number says the same, byte for byte.
+/// number says the same, byte for byte, from its first answer on.
 async fn compare(replicas: [&Node; 2]) -> usize {
     let mut answers: HashMap<u64, [Option<String>; 2]> = HashMap::new();
     let mut last = [0; 2];
@@ -21,6 +22,9 @@ async fn compare(replicas: [&Node; 2]) -> usize {
     while Instant::now() < until {
         for (at, replica) in replicas.iter().enumerate() {
             let answer = replica.get("/v1/courses").await;
+            if answer.body["reason"] == "starting" {
+                continue;
+            }
             assert_eq!(answer.status, 200, "{answer:?}");
             let sequence = answer.sequence.unwrap();
             assert!(sequence >= last[at], "it fell from {} to {sequence}", last[at]);
@@ -52,6 +56,12 @@ async fn replicas_say_the_same_at_the_same_place_of_the_stream_and_what_they_hea
     println!("{num_compared} places of the stream compared");
     assert!(num_compared >= 20, "{num_compared}");
 
+    // One that comes late knows all of it at once, or says nothing.
+    let late = site.node("late", "answer", &[]);
+    let num_compared = compare([&late, &first]).await;
+    assert!(num_compared >= 20, "{num_compared}");
+    drop(late);
+
     // Everybody tells how he is, and nobody does what is not his.
     for node in [&first, &second, &collector, &store] {
         let well = |answer: &super::node::Answer| {
@@ -79,6 +89,34 @@ async fn replicas_say_the_same_at_the_same_place_of_the_stream_and_what_they_hea
     let doubled = "SELECT count(*) FROM (SELECT 1 FROM quotes WHERE valid_from_us IS NULL
                    GROUP BY exchange, direction, received_at_us / 1000000 HAVING count(*) > 1)";
     assert_eq!(sqlite::rows(&site.path("ratebook.db"), doubled), [["0"]], "one row for each second");
+    site.stop().await;
+}
+
+#[actix_web::test]
+async fn a_replica_that_starts_while_an_exchange_waits_for_its_place_lets_it_wait() {
+    let site = Site::start().await;
+    let markets = [("RATEBOOK_PRIORITY", "binance,kraken")];
+    let _collector = site.node("collector", "collect", &markets);
+    let early = site.node("early", "answer", &markets);
+    early.until_it_answers().await;
+    let faults = format!("http://{}/control/binance/faults", site.simulator.address());
+    let mute = json!({ "kind": "mute" });
+    assert_eq!(site.client.post(&faults).send_json(&mute).await.unwrap().status(), 200);
+    let is = |status: &'static str| {
+        move |answer: &super::node::Answer| answer.body["exchanges"][0]["status"] == status
+    };
+    early.until("/health", is("stale")).await;
+    early.until("/v1/courses", |answer| answer.body["exchanger"] == "kraken").await;
+    // Longer than a request hangs, whose answer would count from when it was asked for.
+    sleep(Duration::from_secs(6)).await;
+    assert_eq!(site.client.delete(&faults).send().await.unwrap().status(), 200);
+    early.until("/health", is("fresh")).await;
+
+    let late = site.node("late", "answer", &markets);
+    let num_compared = compare([&late, &early]).await;
+    println!("{num_compared} places of the stream compared");
+    assert!(num_compared >= 20, "{num_compared}");
+    assert_eq!(late.get("/v1/courses").await.body["exchanger"], "kraken", "binance has not waited for 15 s");
     site.stop().await;
 }
 
