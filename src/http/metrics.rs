@@ -135,6 +135,13 @@ fn tell_book(page: &Page, book: &BookHealth) {
             .iter()
             .map(|(it, count)| ([it.from.map_or("nobody", |from| from.as_str()), it.cause.as_str()], *count)),
     );
+    if let Some(quotes) = book.left_to_store {
+        page.counter(
+            "ratebook_recorded_quotes_total",
+            "Quotes left to be stored, those that only repeat a price excepted",
+            quotes,
+        );
+    }
     let legs: Vec<_> = book.legs.iter().map(|leg| (leg.direction.to_string(), leg)).collect();
     page.gauges(
         "ratebook_reference_leg_age_seconds",

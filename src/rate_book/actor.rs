@@ -307,7 +307,8 @@ impl Handler<GetHealth> for RateBook {
     type Result = MessageResult<GetHealth>;
 
     fn handle(&mut self, _: GetHealth, _: &mut Self::Context) -> Self::Result {
-        let health = self.guarded(|book, now| book.health(now));
-        MessageResult(health.unwrap_or_else(BookHealth::failed))
+        let health = self.guarded(|book, now| book.health(now)).unwrap_or_else(BookHealth::failed);
+        let left_to_store = self.storage.as_ref().map(|storage| storage.counters().pushed_quotes);
+        MessageResult(BookHealth { left_to_store, ..health })
     }
 }

@@ -46,6 +46,8 @@ const MINUTE: Duration = Duration::from_secs(60);
 pub struct HandOverCounters {
     /// Records that were pushed: quotes that say something new or confirm what they repeat, and events.
     pub pushed: u64,
+    /// The quotes among them.
+    pub pushed_quotes: u64,
     /// Quotes that were not taken in because they repeat a price that was confirmed within the last minute.
     pub repeated: u64,
     /// Records that wait, those of a batch that is not confirmed and of steps that are not over included.
@@ -194,6 +196,7 @@ impl Queue {
             self.counters.repeated += 1;
             return;
         }
+        self.counters.pushed_quotes += 1;
         state.last_at = Some(accepted.received_at);
         if self.every.is_zero() {
             self.count_in();

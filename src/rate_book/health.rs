@@ -68,6 +68,7 @@ impl Book {
             legs,
             disagreements,
             failovers: self.failovers.clone(),
+            left_to_store: None,
         }
     }
 }

@@ -312,6 +312,9 @@ pub struct BookHealth {
     pub disagreements: Vec<Disagreement>,
     /// How often who answers changed since the start.
     pub failovers: BTreeMap<Failover, u64>,
+    /// Quotes that were left to be stored since the start, those that only repeat a price excepted; `None` where nothing
+    /// is.
+    pub left_to_store: Option<u64>,
 }
 
 /// A change of who answers, as far as it is counted.
@@ -404,6 +407,7 @@ impl BookHealth {
             legs: Vec::new(),
             disagreements: Vec::new(),
             failovers: BTreeMap::new(),
+            left_to_store: None,
         }
     }
 }

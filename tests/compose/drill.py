@@ -314,16 +314,15 @@ def quiet(is_quiet):
 
 
 def accepted():
-    """Quotes that the collector has taken since it began."""
+    """Quotes that the collector has left to be stored since it began."""
     page = get(f"http://{address('collector')}:8080/metrics").decode()
-    lines = [line for line in page.splitlines() if line.startswith("ratebook_exchange_quotes_total{")]
-    return sum(int(float(line.rsplit(" ", 1)[1])) for line in lines)
+    line = next(line for line in page.splitlines() if line.startswith("ratebook_recorded_quotes_total "))
+    return int(float(line.split(" ")[1]))
 
 
 def stored():
-    """Quotes that candles of a minute are made of, and rows that are there twice."""
-    counted = int(sql("SELECT coalesce(sum(num_quotes), 0) FROM candles WHERE length = '1m'"))
-    return counted
+    """Quotes that candles of a minute are made of: one that is stored twice would be counted twice."""
+    return int(sql("SELECT coalesce(sum(num_quotes), 0) FROM candles WHERE length = '1m'"))
 
 
 def settled():

@@ -309,6 +309,7 @@ async fn health_tells_the_state_of_everything() {
             matters: true,
         }],
         failovers: BTreeMap::new(),
+        left_to_store: None,
     };
     let server = TestServer::with_health(Health::Is(health));
     let reply = server.get("/health").await;

@@ -113,7 +113,10 @@ fn a_step_of_zero_keeps_all() {
     (0..1_000).for_each(|value| hand_over.change(BTC_USD, value, at(value / 10)));
     let values: Vec<Decimal> = quotes(&hand_over.drain(at(0))).iter().map(|it| it.value).collect();
     assert_eq!(values, (0..1_000).map(Decimal::from).collect::<Vec<_>>());
-    assert_eq!(hand_over.counters(), HandOverCounters { pushed: 1_000, ..HandOverCounters::default() });
+    assert_eq!(
+        hand_over.counters(),
+        HandOverCounters { pushed: 1_000, pushed_quotes: 1_000, ..HandOverCounters::default() }
+    );
 }
 
 #[test]

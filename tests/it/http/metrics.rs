@@ -38,8 +38,12 @@ async fn page(server: &TestServer) -> Vec<String> {
 #[actix_web::test]
 async fn what_the_book_knows_is_on_the_page() {
     let failover = Failover { from: Some(BINANCE), cause: FailoverCause::Stale };
-    let health =
-        BookHealth { exchanges: vec![exchange()], failovers: BTreeMap::from([(failover, 9)]), ..healthy() };
+    let health = BookHealth {
+        exchanges: vec![exchange()],
+        failovers: BTreeMap::from([(failover, 9)]),
+        left_to_store: Some(81),
+        ..healthy()
+    };
     let server = TestServer::with_health(Health::Is(health));
     let page = page(&server).await;
     for line in [
@@ -58,6 +62,7 @@ async fn what_the_book_knows_is_on_the_page() {
         r#"ratebook_exchange_deviation_ratio{exchange="kraken"} -0.0125"#,
         r#"ratebook_exchange_banned_until_timestamp_seconds{exchange="kraken"} 1790000000"#,
         "ratebook_fiat_disagreements 0",
+        "ratebook_recorded_quotes_total 81",
     ] {
         assert!(page.iter().any(|it| it == line), "{line} is not on {page:#?}");
     }

@@ -239,5 +239,6 @@ pub(super) fn healthy() -> BookHealth {
         legs: Vec::new(),
         disagreements: Vec::new(),
         failovers: BTreeMap::new(),
+        left_to_store: None,
     }
 }
