@@ -9,7 +9,7 @@ use actix::prelude::*;
 use async_nats::jetstream::consumer::pull::{Config, Stream};
 use async_nats::jetstream::consumer::{AckPolicy, DeliverPolicy};
 use async_nats::jetstream::{Message, message};
-use chrono::{DateTime, Utc};
+use chrono::{DateTime, TimeDelta, Utc};
 use futures_util::{FutureExt, StreamExt};
 use log::{debug, warn};
 use tokio::time::timeout;
@@ -33,6 +33,9 @@ const LONGEST_SILENCE: Duration = Duration::from_secs(7);
 /// Messages that are asked for at a time, and that RateBook is told at once.
 const MOST_ASKED: usize = 1_000;
 const MOST_AT_ONCE: usize = 500;
+
+/// How long a message may have waited here that counts as the end of the stream.
+const MAX_WAIT: TimeDelta = TimeDelta::milliseconds(250);
 
 /// How long one request stands; the broker gives signs of life meanwhile.
 const ASK_FOR: Duration = Duration::from_secs(10);
@@ -94,6 +97,9 @@ struct Position {
     pending: u64,
     /// When it was published.
     published_at: Option<DateTime<Utc>>,
+    /// The shortest time that a message of this session took from the broker's clock to ours, so that clocks which
+    /// differ do not count.
+    least_delay: Option<TimeDelta>,
 }
 
 /// What was read and RateBook has not been told.
@@ -106,7 +112,7 @@ struct Unsaid {
 impl Follower {
     async fn session(&mut self) -> Result<(), BusError> {
         let connection = self.connection.clone();
-        connection.until_up(async || self.look().await).await;
+        connection.until_up(async || self.look(false).await).await;
         let (mut messages, mut position) = self.begin(&connection).await?;
         self.collectors = Collectors::default();
         // RateBook is told the first messages together: half of them would be a state that the stream never had.
@@ -117,7 +123,7 @@ impl Follower {
                 if !connection.is_up() {
                     return Err(BusError::NotConnected);
                 }
-                self.look().await;
+                self.look(is_whole && position.pending == 0).await;
                 if clock::now().since(heard_at) > LONGEST_SILENCE {
                     let seconds = LONGEST_SILENCE.as_secs();
                     return Err(BusError::Failed(format!("nothing came for {seconds} s")));
@@ -140,7 +146,8 @@ impl Follower {
                 continue;
             }
             let unsaid = self.read(std::mem::take(&mut first), heard_at);
-            self.say(unsaid, position.base + position.stream_sequence).await?;
+            let is_caught_up = position.is_at_the_end(heard_at);
+            self.say(unsaid, position.base + position.stream_sequence, is_caught_up).await?;
             self.note(&position, heard_at);
             if position.pending > MOST_BEHIND {
                 return Err(BusError::Failed(format!(
@@ -161,6 +168,7 @@ impl Follower {
             stream_sequence: 0,
             pending: 0,
             published_at: None,
+            least_delay: None,
         };
         let config = Config {
             deliver_policy: DeliverPolicy::LastPerSubject,
@@ -206,23 +214,24 @@ impl Follower {
         unsaid
     }
 
-    /// Tells RateBook, and that it has come as far as `sequence`.
-    async fn say(&mut self, unsaid: Unsaid, sequence: u64) -> Result<(), BusError> {
+    /// Tells RateBook, and that it has come as far as `sequence`, perhaps to the end.
+    async fn say(&mut self, unsaid: Unsaid, sequence: u64, is_caught_up: bool) -> Result<(), BusError> {
         let events = unsaid.states.into_iter().chain(unsaid.quotes).collect();
         self.reached = self.reached.max(sequence);
-        let told = self.setup.book.send(FollowStream { events, sequence }).timeout(ANSWER_WITHIN).await;
+        let stream = FollowStream { events, sequence, is_caught_up, read_at: clock::now() };
+        let told = self.setup.book.send(stream).timeout(ANSWER_WITHIN).await;
         told.map_err(|error| BusError::Failed(format!("RateBook does not listen: {error}")))
     }
 
-    /// Looks who is heard, which passes with the time.
-    async fn look(&mut self) {
+    /// Looks who is heard, which passes with the time, and tells RateBook whether the stream is merely silent.
+    async fn look(&mut self, is_caught_up: bool) {
         let now = clock::now();
         let states = self.collectors.news(now);
-        if states.is_empty() {
+        if states.is_empty() && !is_caught_up {
             return;
         }
         let unsaid = Unsaid { states, quotes: Vec::new() };
-        if let Err(error) = self.say(unsaid, self.reached).await {
+        if let Err(error) = self.say(unsaid, self.reached, is_caught_up).await {
             debug!("{FOLLOWER}: {error}");
             // It is told all of it by the next session.
             self.collectors = Collectors::default();
@@ -247,6 +256,15 @@ impl Position {
     fn is_whole(&self) -> bool {
         let has_come = self.consumer_sequence > 0 && self.pending == 0;
         has_come || self.stream_sequence >= self.last_at_start
+    }
+
+    /// Whether nothing was left behind the last message when it was read at `now`: the broker had no more then, and it
+    /// has not been waiting here since.
+    fn is_at_the_end(&mut self, now: Moment) -> bool {
+        let Some(delay) = self.published_at.map(|published_at| now.wall - published_at) else { return false };
+        let least = self.least_delay.map_or(delay, |least| least.min(delay));
+        self.least_delay = Some(least);
+        self.pending == 0 && delay - least <= MAX_WAIT
     }
 
     /// Goes on to a message; none may be missing.
@@ -283,6 +301,7 @@ mod tests {
             stream_sequence: 0,
             pending: 0,
             published_at: None,
+            least_delay: None,
         };
         let told = messages.iter().map(|(consumer_sequence, stream_sequence, pending)| {
             let info = message::Info {

@@ -286,8 +286,9 @@ impl Handler<FollowStream> for RateBook {
     type Result = ();
 
     fn handle(&mut self, stream: FollowStream, _: &mut Self::Context) {
-        stream.events.into_iter().for_each(|event| self.apply(event));
-        self.book.reach(stream.sequence);
+        let FollowStream { events, sequence, is_caught_up, read_at } = stream;
+        events.into_iter().for_each(|event| self.apply(event));
+        let _ = self.guarded(|book, now| book.reach(sequence, is_caught_up, read_at, now));
     }
 }
 

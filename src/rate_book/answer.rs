@@ -116,6 +116,10 @@ impl Book {
             }
         };
         let pricing = Pricing::new(self, now);
+        if self.is_behind(now) {
+            let judge = |at: &usize| pricing.judge(*at, None, Vec::new());
+            return Err(CoursesError::Starting(may_answer.iter().map(judge).collect()));
+        }
         if let Wanted::All(directions) = &request.wanted {
             pricing.check_support(may_answer, directions)?;
         }

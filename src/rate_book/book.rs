@@ -31,6 +31,17 @@ const STAMP_MEMORY: Duration = Duration::from_secs(60);
 /// Most directions whose routes are remembered, so that clients who ask for everything cannot fill the memory.
 const MAX_REMEMBERED_ROUTES: usize = 4096;
 
+/// How long the book may hear nothing of the end of a stream that it follows. By then what markets quoted is stale, and
+/// what is left is an aggregator's price: another replica may have a better one.
+const MAX_SILENCE: Duration = Duration::from_secs(6);
+
+/// How long nothing may happen here. The time is looked at ten times a second: whoever was away for longer was stopped,
+/// and has to hear where its stream is before it answers.
+const MAX_ABSENCE: Duration = Duration::from_secs(1);
+
+/// How long ago something may have been read that says where the stream is now.
+const MAX_READ_AGE: Duration = Duration::from_millis(500);
+
 const USDT_USD: Direction = Direction::new(Asset::USDT, Asset::USD);
 
 /// What the book needs to know of the settings.
@@ -175,6 +186,8 @@ pub struct Book {
     pub(super) failovers: BTreeMap<Failover, u64>,
     /// Whether its sequence is that of a stream that it follows.
     follows: bool,
+    /// When it was last at the end of that stream; `None` before the first time, and since it was away.
+    caught_up_at: Option<Duration>,
     /// What was accepted since it was drained last, each with whether its price is news; `None` where nobody wants it.
     accepted: Option<Vec<(Accepted, bool)>>,
 }
@@ -212,6 +225,7 @@ impl Book {
             answering: None,
             failovers: BTreeMap::new(),
             follows: false,
+            caught_up_at: None,
             accepted: None,
         }
     }
@@ -226,12 +240,25 @@ impl Book {
         Self { follows: true, ..self }
     }
 
-    /// It has taken in all that its stream has until `sequence`.
-    pub fn reach(&mut self, sequence: u64) {
+    /// It has taken in all that its stream has until `sequence`, which was read at `read_at`, and may be all of it.
+    pub fn reach(&mut self, sequence: u64, is_caught_up: bool, read_at: Moment, now: Moment) {
+        if is_caught_up && now.since(read_at) <= MAX_READ_AGE {
+            if self.caught_up_at.is_none() {
+                self.version += 1;
+            }
+            self.caught_up_at = Some(now.monotonic);
+        }
         if sequence > self.sequence {
             self.sequence = sequence;
             self.version += 1;
         }
+    }
+
+    /// Whether it follows a stream and is not at its end, as far as it knows.
+    pub(super) fn is_behind(&self, now: Moment) -> bool {
+        let since = |at: Duration| now.monotonic.saturating_sub(at);
+        let is_away = since(self.last.monotonic) > MAX_ABSENCE;
+        self.follows && (is_away || self.caught_up_at.is_none_or(|at| since(at) > MAX_SILENCE))
     }
 
     /// What is known of an exchange beside its quotes; `None` if it is not listened to.
@@ -644,6 +671,10 @@ impl Book {
     /// Compares the clocks with those of the last event.
     fn observe(&mut self, now: Moment) -> Vec<Change> {
         let by_monotonic = now.since(self.last);
+        if self.follows && by_monotonic > MAX_ABSENCE {
+            self.caught_up_at = None;
+            self.version += 1;
+        }
         let by_wall = now.wall - self.last.wall;
         let difference = by_wall
             .num_milliseconds()

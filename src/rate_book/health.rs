@@ -27,7 +27,7 @@ impl Book {
             }
             offers.insert(*exchange, offer.courses);
         }
-        let can_answer = offers.values().any(|courses| !courses.is_empty());
+        let can_answer = !self.is_behind(now) && offers.values().any(|courses| !courses.is_empty());
         let answering = self.answering(now).map(|at| self.shelves[at].name);
 
         let mut impairments = Vec::new();
@@ -38,6 +38,9 @@ impl Book {
         }
         for leg in legs.iter().filter(|leg| leg.held) {
             impairments.push(format!("{} has no fresh source, and its last value is held", leg.direction));
+        }
+        if self.is_behind(now) {
+            impairments.push("this replica is behind the stream, and does not answer".to_owned());
         }
         if self.clock_is_slow {
             impairments

@@ -107,6 +107,10 @@ pub struct FollowStream {
     pub events: Vec<Event>,
     /// Where in the stream that is; grows.
     pub sequence: u64,
+    /// Whether nothing was left in the stream behind it.
+    pub is_caught_up: bool,
+    /// When it was read.
+    pub read_at: Moment,
 }
 
 /// The supervisor started or stopped an exchange's actor.

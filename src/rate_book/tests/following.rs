@@ -11,7 +11,18 @@ impl Scene {
         let mut scene = Self { book: scene.book.following(), ..scene };
         scene.list(BINANCE, &["BTC-USDT"]);
         scene.list(KRAKEN, &["BTC-USD", "USDT-USD"]);
+        scene.reach(0, true, 0);
         scene
+    }
+
+    /// It came so far in the stream, perhaps to its end, by what was read so many milliseconds ago.
+    fn reach(&mut self, sequence: u64, is_caught_up: bool, ago: u64) {
+        let read_at = Moment { monotonic: self.now.monotonic - ms(ago), ..self.now };
+        self.book.reach(sequence, is_caught_up, read_at, self.now);
+    }
+
+    fn is_starting(&self, it: &str) -> bool {
+        matches!(self.course(it), Err(CoursesError::Starting(_)))
     }
 
     /// A quote that was heard so long ago elsewhere, and is fresh since then; `None` since the start there.
@@ -39,7 +50,7 @@ fn the_sequence_is_where_the_stream_is_and_never_falls() {
     scene.heard(BINANCE, book("BTC-USDT", "64000", "64001"), 0, None);
     assert_eq!(scene.book.sequence(), 0, "nobody has said where it is");
     for (sequence, expected) in [(7, 7), (9, 9), (8, 9)] {
-        scene.book.reach(sequence);
+        scene.reach(sequence, true, 0);
         scene.down(BINANCE);
         scene.wait(1_000);
         assert_eq!(scene.book.sequence(), expected);
@@ -137,4 +148,57 @@ async fn what_is_accepted_is_left_for_other_machines_with_the_state_of_its_excha
     actor.apply(Event::Quotes(again));
     let told = newest.take_quotes(now.wall);
     assert!(told[0].is_repeat && told[0].fresh_since.is_some(), "it began anew: {told:?}");
+}
+
+#[test]
+fn a_replica_that_has_not_been_at_the_end_of_its_stream_does_not_answer() {
+    let scene = Scene::new();
+    let mut scene = Scene { book: scene.book.following(), ..scene };
+    scene.list(BINANCE, &["BTC-USDT"]);
+    scene.heard(BINANCE, book("BTC-USDT", "64000", "64001"), 0, None);
+    for (is_caught_up, ago, is_starting) in [(false, 0, true), (true, 501, true), (true, 500, false)] {
+        scene.reach(7, is_caught_up, ago);
+        assert_eq!(scene.is_starting("BTC-USDT"), is_starting, "{is_caught_up} {ago}");
+    }
+}
+
+#[test]
+fn a_replica_that_was_stopped_answers_again_when_it_has_heard_where_its_stream_is() {
+    let mut scene = Scene::following();
+    scene.heard(BINANCE, book("BTC-USDT", "64000", "64001"), 0, None);
+    let version = scene.book.version();
+    // Nothing was looked at for longer than a second: a question that comes first finds that out as well.
+    scene.now = scene.now.after(ms(1_001));
+    assert!(scene.is_starting("BTC-USDT"));
+    scene.tick();
+    assert!(scene.is_starting("BTC-USDT"));
+    assert_ne!(scene.book.version(), version, "what was kept counts no more");
+    // What was read before it was stopped says nothing.
+    scene.reach(8, true, 1_001);
+    assert!(scene.is_starting("BTC-USDT"));
+    scene.reach(9, true, 0);
+    assert!(scene.course("BTC-USDT").is_ok());
+    scene.wait(1_000);
+    assert!(scene.course("BTC-USDT").is_ok());
+}
+
+#[test]
+fn a_replica_that_is_cut_off_answers_while_markets_are_fresh_and_not_with_what_is_left() {
+    let mut scene = Scene::following();
+    scene.list(COINGECKO, &["BTC-USDT"]);
+    scene.heard(COINGECKO, Quote::last(direction("BTC-USDT"), decimal("63990").unwrap()), 0, None);
+    scene.heard(BINANCE, book("BTC-USDT", "64000", "64001"), 0, None);
+    for second in 1..=5 {
+        scene.wait(1_000);
+        assert_eq!(scene.course("BTC-USDT").unwrap(), "64000.5", "{second}");
+    }
+    scene.wait(1_000);
+    assert_eq!(scene.course("BTC-USDT").unwrap(), "63990");
+    scene.wait(1);
+    assert!(scene.is_starting("BTC-USDT"), "another replica may have a better price");
+    assert!(!scene.book.health(scene.now).can_answer);
+    let impairments = scene.book.health(scene.now).impairments;
+    assert!(impairments.iter().any(|it| it.contains("behind the stream")), "{impairments:?}");
+    scene.reach(9, true, 0);
+    assert_eq!(scene.course("BTC-USDT").unwrap(), "63990");
 }
