@@ -25,7 +25,7 @@ BAD = [
     ("/v1/courses?exchanger=nobody", 422),
     ("/v1/courses?max_age_ms=-1", 422),
     ("/v1/courses?wrong=1", 422),
-    ("/v1/courses/%00", 422),
+    ("/v1/courses/%00", (400, 422)),
     ("/v1/nothing", 404),
     ("/metrics", (404, 200)),
 ]

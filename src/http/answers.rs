@@ -33,17 +33,8 @@ pub(super) struct Answers {
 /// One answer.
 pub(super) struct Kept {
     pub(super) rendered: Rendered,
-    /// When it was given.
-    at: Moment,
     /// Until when it counts, by the monotonic clock.
     until: Duration,
-}
-
-impl Kept {
-    /// How much older than when it was given everything in it is.
-    pub(super) fn elapsed(&self, now: Moment) -> Duration {
-        now.since(self.at)
-    }
 }
 
 impl Answers {
@@ -59,14 +50,12 @@ impl Answers {
         counts.then_some(kept)
     }
 
-    /// Keeps an answer that was computed at `at` or later.
-    pub(super) fn keep(&self, question: &str, rendered: Rendered, at: Moment) -> Rc<Kept> {
-        let until = at.monotonic.saturating_add(KEPT_FOR.min(rendered.fresh_for()));
-        let kept = Rc::new(Kept { rendered, at, until });
+    /// Keeps an answer.
+    pub(super) fn keep(&self, question: &str, rendered: Rendered) {
+        let until = rendered.at().monotonic.saturating_add(KEPT_FOR.min(rendered.fresh_for()));
         if question.len() <= LONGEST_QUESTION {
-            self.kept.borrow_mut().insert(question.into(), Rc::clone(&kept));
+            self.kept.borrow_mut().insert(question.into(), Rc::new(Kept { rendered, until }));
         }
-        kept
     }
 }
 
@@ -82,7 +71,7 @@ mod tests {
         Moment { monotonic: Duration::from_millis(ms), wall: chrono::DateTime::UNIX_EPOCH }
     }
 
-    fn rendered(version: u64, fresh_for: u64) -> Rendered {
+    fn rendered(version: u64, fresh_for: u64, computed_at: u64) -> Rendered {
         Rendered::new(Answer {
             exchanger: ExchangeName::new("binance"),
             courses: Vec::new(),
@@ -90,6 +79,7 @@ mod tests {
             legs: Vec::new(),
             missing: Vec::new(),
             sequence: 256,
+            at: at(computed_at),
             version,
             fresh_for: Duration::from_millis(fresh_for),
         })
@@ -110,13 +100,10 @@ mod tests {
         ] {
             let answers = Answers::new(book.clone());
             book.set(7);
-            answers.keep(QUESTION, rendered(7, fresh_for), at(1_000));
+            answers.keep(QUESTION, rendered(7, fresh_for, 1_000));
             book.set(version);
             let kept = answers.get(question, at(asked_at));
             assert_eq!(kept.is_some(), expected, "{fresh_for} {version} {question} {asked_at}");
-            if let Some(kept) = kept {
-                assert_eq!(kept.elapsed(at(asked_at)), Duration::from_millis(asked_at - 1_000));
-            }
         }
     }
 
@@ -124,10 +111,10 @@ mod tests {
     fn what_is_kept_is_bounded_in_number_and_length() {
         let answers = Answers::new(BookVersion::default());
         let long = "x".repeat(LONGEST_QUESTION + 1);
-        answers.keep(&long, rendered(0, 5_000), at(0));
+        answers.keep(&long, rendered(0, 5_000, 0));
         assert!(answers.get(&long, at(0)).is_none());
         for number in 0..10 * CAPACITY {
-            answers.keep(&number.to_string(), rendered(0, 5_000), at(0));
+            answers.keep(&number.to_string(), rendered(0, 5_000, 0));
         }
         assert!(answers.kept.borrow().len() <= CAPACITY);
     }

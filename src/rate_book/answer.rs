@@ -133,20 +133,20 @@ impl Book {
                 .is_some_and(|it| selection::is_settled(it, now.monotonic, self.settings.fail_back_after));
             if is_settled && is_young {
                 // Nobody before it is settled, so nobody behind it can take its place.
-                return Ok(offer.into_answer(self));
+                return Ok(offer.into_answer(self, now));
             }
             candidates.push(Candidate { fresh_since: fresh_since.filter(|_| is_young) });
             offers.push(offer);
         }
         match selection::answering(&candidates, now.monotonic, self.settings.fail_back_after) {
-            Some(at) => Ok(offers.swap_remove(at).into_answer(self)),
+            Some(at) => Ok(offers.swap_remove(at).into_answer(self, now)),
             None => Err(pricing.refusal(may_answer, &offers)),
         }
     }
 }
 
 impl Offer {
-    fn into_answer(self, book: &Book) -> Answer {
+    fn into_answer(self, book: &Book, now: Moment) -> Answer {
         Answer {
             exchanger: book.shelves[self.exchange].name,
             courses: self.courses,
@@ -154,6 +154,7 @@ impl Offer {
             legs: self.legs,
             missing: self.missing,
             sequence: book.sequence(),
+            at: now,
             version: book.version(),
             fresh_for: self.fresh_for,
         }

@@ -181,6 +181,8 @@ pub struct Answer {
     pub missing: Vec<Direction>,
     /// Number of this state of the book; never falls.
     pub sequence: u64,
+    /// When this was computed; ages are those of that moment.
+    pub at: Moment,
     /// The state of the book that this was computed from.
     pub version: u64,
     /// For how long every leg stays within its limit if nothing comes.

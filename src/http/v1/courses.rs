@@ -18,7 +18,7 @@ use crate::http::answers::Answers;
 use crate::http::error::ApiError;
 use crate::http::query::{PastTime, Question, written};
 use crate::http::{BOOK_TIMEOUT, Shared, age_ms, ask_storage};
-use crate::market::number;
+use crate::market::{Moment, number};
 use crate::metrics::WorkerMetrics;
 use crate::rate_book::{Answer, ReferenceLeg};
 
@@ -60,7 +60,7 @@ async fn courses(
     let text = request.uri().path_and_query().map_or("", |text| text.as_str());
     if let Some(kept) = answers.and_then(|answers| answers.get(text, asked_at)) {
         count(request, true);
-        return Ok(current(request.headers(), &kept.rendered, kept.elapsed(asked_at)));
+        return Ok(current(request.headers(), &kept.rendered, asked_at));
     }
     let question = read()?;
     if let Some(past) = question.past {
@@ -71,10 +71,10 @@ async fn courses(
     match reply {
         Ok(Ok(answer)) => {
             let rendered = Rendered::new(answer);
-            let response = current(request.headers(), &rendered, Duration::ZERO);
+            let response = current(request.headers(), &rendered, rendered.at());
             // How young is young enough depends on the client, and is judged by the book.
             if let Some(answers) = answers.filter(|_| question.message.max_age.is_none()) {
-                answers.keep(text, rendered, asked_at);
+                answers.keep(text, rendered);
             }
             Ok(response)
         }
@@ -123,6 +123,11 @@ impl Rendered {
         Self { answer, body: body.into(), etag }
     }
 
+    /// When it was computed.
+    pub(in crate::http) fn at(&self) -> Moment {
+        self.answer.at
+    }
+
     /// The state of the book that it was computed from.
     pub(in crate::http) fn version(&self) -> u64 {
         self.answer.version
@@ -134,9 +139,10 @@ impl Rendered {
     }
 }
 
-/// Current courses, with the headers that only they have: those of the past do not grow older, and have no place in
+/// Current courses as they are told at `now`, with the headers that only they have: those of the past do not grow older, and have no place in
 /// the book.
-fn current(asked: &HeaderMap, rendered: &Rendered, elapsed: Duration) -> HttpResponse {
+fn current(asked: &HeaderMap, rendered: &Rendered, now: Moment) -> HttpResponse {
+    let elapsed = now.since(rendered.answer.at);
     let age = rendered.answer.age.saturating_add(elapsed);
     let headers = [
         (header::AGE, HeaderValue::from(age.as_secs())),

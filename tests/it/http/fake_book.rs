@@ -3,6 +3,7 @@
 use std::sync::{Arc, Mutex};
 
 use actix::prelude::*;
+use ratebook::clock;
 use ratebook::rate_book::{Answer, BookHealth, CoursesError, GetCourses, GetHealth};
 
 /// What the book does when it is asked for courses.
@@ -45,7 +46,7 @@ impl Handler<GetCourses> for FakeBook {
         let courses = self.courses.clone();
         Box::pin(async move {
             match courses {
-                Courses::Are(answer) => Ok(answer),
+                Courses::Are(answer) => Ok(Answer { at: clock::now(), ..answer }),
                 Courses::Refused(error) => Err(error),
                 Courses::Stuck => std::future::pending().await,
             }

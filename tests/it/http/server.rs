@@ -225,6 +225,7 @@ pub(super) fn answer() -> Answer {
         ],
         missing: vec!["ETH-RUB".parse().unwrap()],
         sequence: 447_000_000_000_256,
+        at: clock::now(),
         version: 0,
         fresh_for: Duration::ZERO,
     }
