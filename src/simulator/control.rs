@@ -3,7 +3,7 @@
 //! | request | answer |
 //! |---|---|
 //! | `GET /control/ports` | `{"binance":{"rest":PORT,"ws":PORT},"cbr":{"rest":PORT}}`: the fronts |
-//! | `GET /control/truth` | `{"at","tick","usd":{"BTC":"64000.12"},"quotes":{"binance":{"BTC-USDT":{"bid","ask","last"}}}}` |
+//! | `GET /control/truth` | `{"at","tick","usd":{"BTC":"64000.12"},"quotes":{"binance":{"BTC-USDT":{"bid","ask","last"}}}}`; `?exchange=a,b` for their quotes alone |
 //! | `POST /control/truth` | `{"BTC":"50000"}` sets true prices in dollars; the walk goes on from there |
 //! | `GET /control/log` | `{"entries":[{"id","at","exchange","kind","detail","status","client_port"}],"forgotten":0}`; `?exchange=`, `?kind=`, `?after=` filter |
 //! | `DELETE /control/log` | forgets the log |
@@ -41,7 +41,7 @@ pub(super) async fn answer(world: &Rc<World>, path: &str, request: &Request) -> 
     };
     match (method, path) {
         ("GET", "ports") => Answer::json(200, &ports(world)),
-        ("GET", "truth") => Answer::json(200, &truth_told(world)),
+        ("GET", "truth") => Answer::json(200, &truth_told(world, request.parameter("exchange"))),
         ("POST" | "PUT", "truth") => set_truth(world, &request.body),
         ("GET", "log") => log_told(world, request),
         ("DELETE", "log") => {
@@ -155,7 +155,11 @@ impl From<Book> for QuoteTold {
     }
 }
 
-fn truth_told(world: &World) -> TruthTold {
+/// The truth, with the quotes of the exchanges that are named, or of all.
+fn truth_told(world: &World, named: Option<&str>) -> TruthTold {
+    let is_wanted = |exchange: &&Rc<Exchange>| {
+        named.is_none_or(|named| named.split(',').any(|name| name == exchange.row.name))
+    };
     let quotes = |exchange: &Rc<Exchange>| {
         let quotes = exchange.quotes().into_iter().map(|(direction, book)| (direction, book.into()));
         (exchange.row.name, quotes.collect())
@@ -166,7 +170,7 @@ fn truth_told(world: &World) -> TruthTold {
         tick: truth.tick(),
         seed: truth.seed(),
         usd: truth.all().map(|(code, usd)| (code, number::plain(usd))).collect(),
-        quotes: world.exchanges.iter().map(quotes).collect(),
+        quotes: world.exchanges.iter().filter(is_wanted).map(quotes).collect(),
     }
 }
 

@@ -84,7 +84,7 @@ impl Witness {
         let truth = async {
             loop {
                 let asked_at = Instant::now();
-                let truth = self.world.control("truth").await;
+                let truth = self.world.control("truth?exchange=binance,coingecko").await;
                 self.remember(asked_at, truth);
                 sleep(Duration::from_millis(50)).await;
             }
