@@ -88,7 +88,7 @@ pub(super) enum Storage {
 
 impl Storage {
     /// Why the service is not at its best, as far as storage goes; `None` where it is.
-    fn impairment(&self) -> Option<&'static str> {
+    pub(super) fn impairment(&self) -> Option<&'static str> {
         match self {
             Self::Absent => None,
             Self::Silent => Some("storage does not answer"),

@@ -44,6 +44,10 @@ pub(super) async fn page(shared: web::Data<Shared>) -> Result<HttpResponse, ApiE
         ["part"],
         is_up.iter().filter_map(|(part, is_up)| Some(([*part], flag((*is_up)?)))),
     );
+    let is_impaired = book.told().is_some_and(|book| !book.impairments.is_empty())
+        || storage.impairment().is_some()
+        || bus.as_ref().is_some_and(|bus| bus.impairment.is_some());
+    page.gauge("ratebook_degraded", "Whether something is not at its best", flag(is_impaired));
     if let Some(book) = book.told() {
         tell_book(&page, book);
         tell_exchanges(&page, &book.exchanges);
@@ -115,11 +119,6 @@ fn tell_book(page: &Page, book: &BookHealth) {
         "ratebook_can_answer",
         "Whether any configured direction can be answered",
         flag(book.can_answer),
-    );
-    page.gauge(
-        "ratebook_degraded",
-        "Whether something is not at its best",
-        flag(!book.impairments.is_empty()),
     );
     page.gauges(
         "ratebook_answering",

@@ -108,3 +108,14 @@ async fn a_book_that_does_not_answer_leaves_the_page_without_its_part() {
     assert!(page.iter().any(|it| it == r#"ratebook_up{part="book"} 0"#), "{page:#?}");
     assert!(!page.iter().any(|it| it.starts_with("ratebook_exchange_status")), "{page:#?}");
 }
+
+#[actix_web::test]
+async fn an_impairment_makes_it_degraded() {
+    for (impairments, expected) in
+        [(Vec::new(), "ratebook_degraded 0"), (vec!["a leg is held".to_owned()], "ratebook_degraded 1")]
+    {
+        let server = TestServer::with_health(Health::Is(BookHealth { impairments, ..healthy() }));
+        let page = page(&server).await;
+        assert!(page.iter().any(|it| it == expected), "{expected} is not on {page:#?}");
+    }
+}
