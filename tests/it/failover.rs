@@ -14,7 +14,7 @@ use ratebook::exchange;
 use serde_json::{Value, json};
 use tokio::time::{Instant, sleep};
 
-use crate::support::{Answer, World};
+use crate::support::{Answer, MACHINE, World};
 
 /// Worlds at once, each a simulator and a service of its own, and rounds in each: a hundred trials together.
 const WORLDS: u64 = 20;
@@ -283,6 +283,7 @@ fn check(what: &str, mut measured: Vec<Duration>, at_least: Duration, at_most: D
 
 #[test]
 fn a_dead_exchange_is_not_felt_in_a_hundred_trials_of_each_failure() {
+    let _machine = MACHINE.blocking_lock();
     let worlds: Vec<_> =
         (0..WORLDS).map(|seed| thread::spawn(move || actix::System::new().block_on(rounds(seed)))).collect();
     let mut all = Figures::default();

@@ -13,8 +13,8 @@ use awc::http::StatusCode;
 use serde_json::{Value, json};
 use tokio::time::{Instant, sleep};
 
-use crate::support::PATIENCE;
 use crate::support::program::{Running, demo};
+use crate::support::{MACHINE, PATIENCE};
 
 /// From a panic to the next fresh quote: at most two seconds' delay, a start, and one poll.
 const HEALED_WITHIN: Duration = Duration::from_secs(5);
@@ -275,6 +275,7 @@ fn check(what: &str, mut measured: Vec<Duration>) {
 
 #[test]
 fn an_exchange_that_panics_delivers_again_within_5_seconds_and_the_others_do_not_notice() {
+    let _machine = MACHINE.blocking_lock();
     let run = |kind: Kind| actix::System::new().block_on(recoveries(kind));
     let kinds: Vec<_> = KINDS.into_iter().map(|kind| (kind, thread::spawn(move || run(kind)))).collect();
     let mut all = Vec::new();

@@ -19,7 +19,7 @@ use serde_json::{Value, json};
 use tokio::time::{Instant, sleep, timeout_at};
 
 use crate::recordings::recordings;
-use crate::support::World;
+use crate::support::{MACHINE, World};
 
 mod exchanges;
 
@@ -152,6 +152,7 @@ async fn alone(files: Vec<PathBuf>) -> ExchangeHealth {
 
 #[actix::test]
 async fn every_recorded_price_arrives_is_believed_and_the_last_ones_stay() {
+    let _machine = MACHINE.lock().await;
     let Some(recordings) = recordings() else { return };
     let files = || -> Vec<PathBuf> {
         let file = |symbol| recordings.join(format!("ws/binance_spot_{symbol}_20240808.txt.gz"));

@@ -181,6 +181,7 @@ async fn past_courses_are_those_that_were_answered_then_in_postgres() {
 #[actix_web::test]
 async fn a_failover_is_an_event() {
     let world = World::start(13, 60.0, |settings| {
+        settings.fail_back_after = Duration::from_secs(1);
         let binance = ExchangeName::new("binance");
         let exchange = settings.exchanges.get_mut(&binance).unwrap();
         (exchange.stale_after, exchange.poll_every) = (Duration::from_secs(1), Duration::from_millis(300));

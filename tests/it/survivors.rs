@@ -14,7 +14,7 @@ use serde_json::json;
 use tokio::task::JoinHandle;
 use tokio::time::{Instant, sleep};
 
-use crate::support::{PATIENCE, World};
+use crate::support::{MACHINE, PATIENCE, World};
 
 /// Orders in which ten of eleven are closed.
 const ORDERS: u64 = 5;
@@ -105,6 +105,7 @@ async fn close(world: &World, name: &str) {
 
 #[actix::test]
 async fn each_exchange_alone_keeps_answering() {
+    let _machine = MACHINE.lock().await;
     let world = whole_world(31).await;
     let doing = Rc::new(RefCell::new("all on".to_owned()));
     let asker = Asker::of(&world, &doing);
@@ -128,6 +129,7 @@ async fn each_exchange_alone_keeps_answering() {
 
 #[actix::test]
 async fn ten_of_eleven_may_close_in_any_order() {
+    let _machine = MACHINE.lock().await;
     for seed in 0..ORDERS {
         let world = whole_world(41 + seed).await;
         let mut order = exchanges();

@@ -11,6 +11,7 @@ use ratebook::exchange::EXCHANGES;
 use ratebook::rate_book::RateBook;
 use ratebook::simulator::{Simulator, SimulatorOptions};
 use serde_json::Value;
+use tokio::sync::Mutex;
 use tokio::time::{Instant, sleep, timeout};
 
 pub(crate) mod exchanges;
@@ -21,6 +22,10 @@ pub(crate) mod sqlite;
 
 /// How long a test waits for what has to happen some time; the limits that it checks are shorter.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(30);
+
+/// Whoever measures times of many things at once, or loads the machine, has it for itself: beside each other such tests
+/// would be trials of the processor. The others may run meanwhile, because they are small.
+pub(crate) static MACHINE: Mutex<()> = Mutex::const_new(());
 
 /// A service whose exchanges are simulated.
 pub(crate) struct World {
