@@ -43,8 +43,7 @@ const STEPS_OF_A_PRICE: u64 = 5;
 const ASK_EVERY: Duration = Duration::from_millis(20);
 const HEALTH_EVERY: Duration = Duration::from_millis(250);
 
-/// Most time that an answer may have been on its way to or from a process that had to wait for the processor. Only
-/// matters for what is compared with the truth's own times.
+/// Usual for [`Watch::slack`].
 const SLACK: Duration = Duration::from_millis(250);
 
 /// How long an answer waits until the truth is known of the time when it came.
@@ -74,13 +73,13 @@ pub(crate) struct Watch {
     pub(crate) num_clients: usize,
     /// How old a course of a market may be.
     pub(crate) stale_after: Duration,
-    /// Whether this machine is busy with something else by intention, so that only what is said counts, and not when.
-    pub(crate) is_starved: bool,
+    /// Most time that anything may have waited for the processor between the simulator and this checker.
+    pub(crate) slack: Duration,
 }
 
 impl Default for Watch {
     fn default() -> Self {
-        Self { ask_every: ASK_EVERY, num_clients: 1, stale_after: STALE_AFTER, is_starved: false }
+        Self { ask_every: ASK_EVERY, num_clients: 1, stale_after: STALE_AFTER, slack: SLACK }
     }
 }
 
@@ -179,7 +178,8 @@ impl Truth {
         let is_after_a_gap = tick > self.tick + STEPS_OF_A_PRICE;
         self.tick = tick;
         self.began_at.get_or_insert(at);
-        self.seen_until = Some(at);
+        // What is new was published after the look before this one, and what it replaced may have stood until now.
+        let first_seen = self.seen_until.replace(at).unwrap_or(at);
         let usd = told["usd"].as_object().into_iter().flatten();
         let usd =
             usd.filter_map(|(code, value)| Some((code.clone(), value.as_str()?.parse().ok()?))).collect();
@@ -263,7 +263,7 @@ impl Checker {
         let exchanges = site.plan.exchanges().join(",");
         checker.spawn(move |it| it.watch_truth(simulator, &exchanges));
         let began_at = Instant::now();
-        let covered_after = AGGREGATOR_STALE_AFTER.max(watch.stale_after) + SLACK + LOOK_EVERY * 4;
+        let covered_after = AGGREGATOR_STALE_AFTER.max(watch.stale_after) + watch.slack + LOOK_EVERY * 4;
         crate::outside::wait_until("the truth is known", || {
             began_at.elapsed() > covered_after && checker.state.lock().unwrap().truth.seen_until.is_some()
         });
@@ -420,10 +420,8 @@ impl Worker {
             }
             connection = Some((to, wire));
             let mut state = self.state.lock().unwrap();
-            if let Ok(health) = health
-                && !self.watch.is_starved
-            {
-                compare_health(&health, asked_at, &mut state);
+            if let Ok(health) = health {
+                compare_health(&health, asked_at - self.watch.slack, &mut state);
             }
             if let Ok(metrics) = metrics {
                 let now = dialled(&metrics.body);
@@ -542,7 +540,7 @@ fn compare(verdict: &mut Verdict, truth: &Truth, seen: &Seen, watch: Watch) {
     if seen.age > limit {
         verdict.violate(format!("I2: {} answered with an age of {:?}", seen.exchanger, seen.age));
     }
-    let from = seen.asked_at - limit - SLACK;
+    let from = seen.asked_at - limit - watch.slack;
     if !truth.covers(from, seen.answered_at) {
         return;
     }
@@ -581,9 +579,9 @@ fn compare(verdict: &mut Verdict, truth: &Truth, seen: &Seen, watch: Watch) {
     }
 }
 
-/// What `/health` says has to agree with what clients have seen for longer than it may be behind.
-fn compare_health(health: &Answer, asked_at: Instant, state: &mut State) {
-    let from = asked_at - HEALTH_WITHIN;
+/// What `/health` said at `told_at` or later has to agree with what clients have seen for longer than it may be behind.
+fn compare_health(health: &Answer, told_at: Instant, state: &mut State) {
+    let from = told_at - HEALTH_WITHIN;
     let first = state.seen.partition_point(|seen| seen.answered_at < from);
     let recent = &state.seen[first..];
     // Enough of them, over all of the time.

@@ -151,6 +151,11 @@ pub(crate) fn quoted(text: &str) -> String {
     Value::from(text).to_string()
 }
 
+/// The program: the one of this build, or the one that `RATEBOOK_PROGRAM` names, such as a release.
+fn program() -> PathBuf {
+    std::env::var_os("RATEBOOK_PROGRAM").map_or_else(|| env!("CARGO_BIN_EXE_ratebook").into(), PathBuf::from)
+}
+
 /// The program as a process of its own; it is killed with its handle.
 pub(crate) struct Process {
     child: Child,
@@ -168,7 +173,7 @@ impl Process {
         let log = directory.join(format!("{name}.log"));
         let errors = fs::OpenOptions::new().create(true).append(true).open(&log).unwrap();
         let output = errors.try_clone().unwrap();
-        let child = Command::new(env!("CARGO_BIN_EXE_ratebook"))
+        let child = Command::new(program())
             .args(arguments)
             .current_dir(directory)
             .env_clear()
