@@ -71,6 +71,9 @@ pub(crate) struct Watch {
     /// Between two questions of one client.
     pub(crate) ask_every: Duration,
     pub(crate) num_clients: usize,
+    /// Exchanges that a client each asks for by name, beside those clients. What they say is judged; that they say
+    /// nothing is no failure.
+    pub(crate) alone: &'static [&'static str],
     /// How old a course of a market may be.
     pub(crate) stale_after: Duration,
     /// Most time that anything may have waited for the processor between the simulator and this checker.
@@ -79,7 +82,7 @@ pub(crate) struct Watch {
 
 impl Default for Watch {
     fn default() -> Self {
-        Self { ask_every: ASK_EVERY, num_clients: 1, stale_after: STALE_AFTER, slack: SLACK }
+        Self { ask_every: ASK_EVERY, num_clients: 1, alone: &[], stale_after: STALE_AFTER, slack: SLACK }
     }
 }
 
@@ -268,7 +271,10 @@ impl Checker {
             began_at.elapsed() > covered_after && checker.state.lock().unwrap().truth.seen_until.is_some()
         });
         for _ in 0..watch.num_clients {
-            checker.spawn(Worker::ask);
+            checker.spawn(|it| it.ask(None));
+        }
+        for exchanger in watch.alone {
+            checker.spawn(|it| it.ask(Some(exchanger)));
         }
         checker.spawn(Worker::watch_health);
         checker
@@ -377,13 +383,14 @@ impl Worker {
         }
     }
 
-    fn ask(&self) {
+    fn ask(&self, alone: Option<&str>) {
+        let path = alone.map_or(PATH.to_owned(), |exchanger| format!("{PATH}&exchanger={exchanger}"));
         let mut connection = None;
         let mut before = Before::default();
         while !self.is_stopped() {
             let (to, mut wire) = self.connect(connection.take());
             let asked_at = Instant::now();
-            let answer = wire.ask(PATH).unwrap_or_default();
+            let answer = wire.ask(&path).unwrap_or_default();
             let answered_at = Instant::now();
             connection = Some((to, wire));
             let mut problems = Vec::new();
@@ -392,6 +399,12 @@ impl Worker {
             let mut state = self.state.lock().unwrap();
             problems.into_iter().for_each(|problem| state.verdict.violate(problem));
             state.verdict.answers += 1;
+            if alone.is_some() {
+                state.waiting.push_back(seen);
+                drop(state);
+                thread::sleep(self.watch.ask_every.saturating_sub(asked_at.elapsed()));
+                continue;
+            }
             state.verdict.not_200 += u64::from(seen.status != 200 && seen.status != 0);
             state.verdict.broken += u64::from(seen.status == 0);
             let last = state.seen.iter().rev().find(|it| it.status == 200);

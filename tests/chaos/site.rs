@@ -396,6 +396,20 @@ impl Control {
         self.post(&format!("{exchange}/faults"), fault);
     }
 
+    /// Plays a fault, and gives its number.
+    pub(crate) fn order(&self, exchange: &str, fault: &Value) -> u64 {
+        let mut wire = Wire::to(self.address);
+        let reply = wire.send("POST", &format!("/control/{exchange}/faults"), &fault.to_string()).unwrap();
+        reply.json()["id"].as_u64().unwrap_or_else(|| panic!("{exchange} {fault}: {}", reply.body))
+    }
+
+    /// Ends the fault of this number.
+    pub(crate) fn end(&self, exchange: &str, number: u64) {
+        let mut wire = Wire::to(self.address);
+        let reply = wire.send("DELETE", &format!("/control/{exchange}/faults?id={number}"), "").unwrap();
+        assert_eq!(reply.status, 200, "{}", reply.body);
+    }
+
     /// Any order.
     pub(crate) fn post(&self, path: &str, body: &Value) {
         let mut wire = Wire::to(self.address);
