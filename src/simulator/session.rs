@@ -17,7 +17,7 @@ use crate::market::Transport;
 use super::exchange::{Ending, Exchange};
 use super::http::Request;
 use super::journal::Event;
-use super::listing::Listings;
+use super::listing::{Listing, Listings};
 use super::order::Kind;
 use super::protocol::{Conversation, Frame, Protocol, Say, Scene};
 use super::truth::noise;
@@ -264,7 +264,7 @@ impl<'a> Session<'a> {
                     continue;
                 }
                 *known = book.sequence;
-                if let Some(book) = scene.shown(&[symbol], book) {
+                if let Some(book) = scene.shown(&[symbol, &direction_of(symbol, protocol)], book) {
                     said.extend(talk.tell(symbol, &book, scene).into_iter().map(Say::Data));
                 }
             }
@@ -340,7 +340,8 @@ impl<'a> Session<'a> {
                         book.sequence = scene.next_sequence();
                         told.insert(symbol.clone(), book.sequence);
                     }
-                    let frames = scene.shown(&[symbol], book).map(|book| talk.tell(symbol, &book, scene));
+                    let names = [symbol.as_str(), &direction_of(symbol, protocol)];
+                    let frames = scene.shown(&names, book).map(|book| talk.tell(symbol, &book, scene));
                     let before = said.len();
                     said.extend(frames.unwrap_or_default().into_iter().map(Say::Data));
                     told_any |= said.len() > before;
@@ -504,4 +505,10 @@ impl<'a> Session<'a> {
         let port = self.wire.client.port();
         self.exchange.log.borrow_mut().add(self.exchange.row.name, event, detail, port);
     }
+}
+
+/// Our direction of a symbol, by which faults may name it; empty where it has none.
+fn direction_of(symbol: &str, protocol: &dyn Protocol) -> String {
+    let listing = protocol.listings().and_then(|all| all.get(symbol));
+    listing.map(Listing::direction).unwrap_or_default()
 }
