@@ -67,7 +67,7 @@ impl fmt::Display for Book {
     }
 }
 
-/// A price of each direction with up to 14 digits more than exchanges give.
+/// A price of each direction with more digits than a float holds.
 pub(crate) fn long_prices(directions: &[&str], seed: u64) -> Vec<Book> {
     let mut rng = StdRng::seed_from_u64(seed);
     let book = |direction: &&str| {
@@ -78,7 +78,7 @@ pub(crate) fn long_prices(directions: &[&str], seed: u64) -> Vec<Book> {
             "SHIB-USDT" => (1_600, 1_800, 8),
             _ => (100_000, 900_000, 4),
         };
-        let more = rng.random_range(6..=14_u32);
+        let more = rng.random_range(12..=14_u32);
         let begin = i128::from(rng.random_range(least..most));
         let bid = begin * 10_i128.pow(more) + rng.random_range(0..10_i128.pow(more));
         let ask = bid + rng.random_range(1..1000);

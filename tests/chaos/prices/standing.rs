@@ -23,6 +23,9 @@ const MARKET: &str = "BTC-USDT";
 /// The market beside it.
 const OTHER: &str = "ETH-USDT";
 
+/// Whoever does not trade one of them cannot answer.
+const BOTH: &str = "/v1/courses?directions=BTC-USDT,ETH-USDT";
+
 /// How an exchange calls the ways in which a market may stand; the first one trades.
 fn words(control: Control, exchange: &str) -> Vec<String> {
     let asked = json!({"direction": MARKET, "status": "?"}).to_string();
@@ -65,7 +68,7 @@ pub(super) fn halted(options: &Options) -> Figures {
                 tried.iter().all(|(it, _)| is_unsupported(&site, it))
             });
             slowest = slowest.max(began.elapsed());
-            site.until("/v1/courses", |answer| answer.json()["exchanger"] == peer);
+            site.until(BOTH, |answer| answer.json()["exchanger"] == peer);
             for (exchange, word) in tried {
                 num_tried += 1;
                 let (halted, other) = (ask(&site, exchange, MARKET), ask(&site, exchange, OTHER));
@@ -115,7 +118,7 @@ pub(super) fn delisted(options: &Options) -> Figures {
         site.restart();
         wait_until("the markets are known to be gone", || group.iter().all(|it| is_unsupported(&site, it)));
         let peer = peer_of(&group);
-        site.until("/v1/courses", |answer| answer.json()["exchanger"] == peer);
+        site.until(BOTH, |answer| answer.json()["exchanger"] == peer);
         let unsupported = group.iter().filter(|it| ask(&site, it, MARKET) == 422).count();
         Figures {
             pass: verdict.holds()
