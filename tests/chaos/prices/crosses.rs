@@ -7,7 +7,7 @@ use serde_json::json;
 use tokio::time::Instant;
 
 use super::refused::TOLERANCE;
-use super::{groups, on_each, site_of};
+use super::{groups, on_each, settled};
 use crate::row::{Figures, Options, ms};
 use crate::site::{AGGREGATOR_STALE_AFTER, Plan, STALE_AFTER, Site};
 use crate::wire::{Answer, Wire};
@@ -20,7 +20,7 @@ const ASK_EVERY: Duration = Duration::from_millis(20);
 
 pub(super) fn one_leg(options: &Options) -> Figures {
     let own = on_each(groups(options), options, |group, options| {
-        let site = Site::settled(site_of(&group, options));
+        let site = settled(&group, options);
         let seen = thread::scope(|scope| {
             let running: Vec<_> = group.iter().map(|it| scope.spawn(|| own_leg(&site, it))).collect();
             running.into_iter().map(|it| it.join().unwrap()).collect::<Vec<_>>()

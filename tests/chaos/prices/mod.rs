@@ -4,9 +4,10 @@
 //! all, five at a time. Beside the course of whoever answers, the checker asks each of them by its name.
 
 use ratebook::exchange::{EXCHANGES, Kind};
+use serde_json::json;
 
 use crate::row::{Figures, Options, Row};
-use crate::site::Plan;
+use crate::site::{Plan, Site};
 use crate::transport::FAMILIES;
 
 mod calendar;
@@ -75,6 +76,26 @@ fn peer_of(group: &[&'static str]) -> &'static str {
 fn site_of(group: &[&'static str], options: &Options) -> Plan {
     let exchanges: Vec<&'static str> = group.iter().copied().chain([peer_of(group)]).collect();
     Plan::of(&exchanges, options.seed).with("directions", DIRECTIONS)
+}
+
+/// Such a site, on which exchanges trade nothing else of these assets, so that every quote is of what is asked for.
+fn settled(group: &[&'static str], options: &Options) -> Site {
+    let site = Site::start_after(site_of(group, options), |control| {
+        let told = control.get("truth");
+        for exchange in group {
+            let traded = told["quotes"][*exchange].as_object().expect("what it publishes").keys();
+            let is_beside = |it: &&String| match it.split_once('-') {
+                Some((base, counter)) => ["BTC", "ETH", "USDT"].contains(&base) && counter != "USDT",
+                None => false,
+            };
+            for direction in traded.filter(is_beside) {
+                let gone = json!({"direction": direction, "status": "ABSENT"});
+                control.post(&format!("{exchange}/symbols"), &gone);
+            }
+        }
+    });
+    site.settle();
+    site
 }
 
 /// Tries a row on one group after the other.

@@ -6,7 +6,7 @@ use std::time::Duration;
 use serde_json::{Value, json};
 use tokio::time::Instant;
 
-use super::{groups, on_each, peer_of, site_of};
+use super::{groups, on_each, peer_of, settled};
 use crate::checker::{Checker, Watch};
 use crate::counted::Counted;
 use crate::row::{Figures, Options, ms};
@@ -92,7 +92,7 @@ pub(super) fn inverted(options: &Options) -> Figures {
 }
 
 pub(super) fn another_asset(options: &Options) -> Figures {
-    // Of a stablecoin, of DOGE, and of SHIB.
+    // Of a stablecoin, of DOGE and of SHIB.
     let written = [("0.9996", "0.9998"), ("0.12499", "0.12501"), ("0.0000171", "0.0000173")];
     on_markets(options, &written.map(|(bid, ask)| book(json!(bid), json!(ask), "magnitude")))
 }
@@ -132,9 +132,8 @@ pub(super) fn old_body(options: &Options) -> Figures {
 
 fn on_markets(options: &Options, wrong: &[Wrong]) -> Figures {
     on_each(groups(options), options, |group, options| {
-        let plan = site_of(&group, options);
-        let peer = peer_of(&group);
-        trial(&Site::settled(plan), group.leak(), peer, wrong, STALE_AFTER)
+        let (site, peer) = (settled(&group, options), peer_of(&group));
+        trial(&site, group.leak(), peer, wrong, STALE_AFTER)
     })
 }
 
@@ -174,10 +173,10 @@ pub(super) fn trial(
         while !has_come() && come_at.elapsed() < comes_within {
             thread::sleep(Duration::from_millis(10));
         }
-        let settled = Counted::of_all(site, exchanges);
+        let come = Counted::of_all(site, exchanges);
         thread::sleep(said_for(stale_after));
         for (at, now) in Counted::of_all(site, exchanges).iter().enumerate() {
-            let more = now.since(&settled[at]);
+            let more = now.since(&come[at]);
             num_refused += more.refused.values().sum::<u64>();
             let is_named = more.refused.keys().map(String::as_str).eq(it.reason);
             if more.accepted > 0 || !is_named {

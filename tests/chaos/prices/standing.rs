@@ -3,10 +3,10 @@
 use std::thread;
 use std::time::Duration;
 
-use serde_json::{Value, json};
+use serde_json::json;
 use tokio::time::Instant;
 
-use super::{groups, on_each, peer_of, site_of};
+use super::{groups, on_each, peer_of, settled};
 use crate::checker::{Checker, Watch};
 use crate::counted::Counted;
 use crate::outside::wait_until;
@@ -44,7 +44,7 @@ fn set(control: Control, exchange: &str, status: &str) {
 /// nothing of it is listened to.
 pub(super) fn halted(options: &Options) -> Figures {
     on_each(groups(options), options, |group, options| {
-        let mut site = Site::settled(site_of(&group, options));
+        let mut site = settled(&group, options);
         let control = site.control();
         let exchanges: &'static [&'static str] = group.leak();
         let peer = peer_of(exchanges);
@@ -98,7 +98,7 @@ pub(super) fn halted(options: &Options) -> Figures {
 /// Gone from the list and from the socket, under way.
 pub(super) fn delisted(options: &Options) -> Figures {
     on_each(groups(options), options, |group, options| {
-        let mut site = Site::settled(site_of(&group, options));
+        let mut site = settled(&group, options);
         let control = site.control();
         let checker = Checker::start(&site);
         let (dialled, log) = (Counted::of_all(&site, &group), site.service.log().len());
@@ -151,7 +151,7 @@ fn is_warning(line: &str, exchange: &str) -> bool {
 /// Prices of markets that were not subscribed to.
 pub(super) fn stray(options: &Options) -> Figures {
     on_each(groups(options), options, |group, options| {
-        let site = Site::settled(site_of(&group, options));
+        let site = settled(&group, options);
         let control = site.control();
         let exchanges: &'static [&'static str] = group.leak();
         let checker = Checker::start_as(&site, Watch { alone: exchanges, ..Watch::default() });
@@ -197,7 +197,7 @@ fn is_fresh(site: &Site, exchange: &str, direction: &str) -> bool {
     true
 }
 
+/// Whether the service knows that the market does not trade there.
 fn is_unsupported(site: &Site, exchange: &str) -> bool {
-    let row = site.health_of(exchange);
-    row["unsupported"].as_array().is_some_and(|all| all.contains(&Value::from(MARKET)))
+    ask(site, exchange, MARKET) == 422
 }

@@ -7,7 +7,7 @@ use std::time::Duration;
 use serde_json::json;
 use tokio::time::Instant;
 
-use super::{groups, on_each, peer_of, site_of};
+use super::{groups, on_each, peer_of, settled};
 use crate::checker::{Checker, Watch};
 use crate::counted::Counted;
 use crate::row::{Figures, Options, ms};
@@ -41,7 +41,7 @@ pub(super) fn future(options: &Options) -> Figures {
 fn shifted(mut group: Vec<&'static str>, shifts_ms: &[i64], reason: &str, options: &Options) -> Figures {
     // Binance tells no times on its socket: the others first, so that somebody has to take over from them.
     group.reverse();
-    let site = Site::settled(site_of(&group, options));
+    let site = settled(&group, options);
     let control = site.control();
     let exchanges: &'static [&'static str] = group.leak();
     let checker = Checker::start_as(&site, Watch { alone: exchanges, ..Watch::default() });
@@ -57,12 +57,12 @@ fn shifted(mut group: Vec<&'static str>, shifts_ms: &[i64], reason: &str, option
             .map(|it| control.order(it, &json!({"kind": "wrong_value", "shift_ms": shift_ms})))
             .collect();
         thread::sleep(GONE_WITHIN);
-        let settled = count();
+        let gone = count();
         thread::sleep(Duration::from_millis(400));
         let (mut num_stamping, now) = (0, count());
         for (at, exchange) in exchanges.iter().enumerate() {
             let refused = now[at].since(&at_first[at]).refused;
-            let accepted = now[at].since(&settled[at]).accepted;
+            let accepted = now[at].since(&gone[at]).accepted;
             num_refused += refused.get(reason).copied().unwrap_or_default();
             num_stamping += usize::from(!refused.is_empty());
             let is_well = match refused.len() {
@@ -99,7 +99,7 @@ fn shifted(mut group: Vec<&'static str>, shifts_ms: &[i64], reason: &str, option
 /// The clocks of exchanges are ahead by no more than clocks differ, and then they fall silent: what they said last may not
 /// be fresh for longer by that.
 fn slightly_ahead(group: Vec<&'static str>, options: &Options) -> Figures {
-    let site = Site::settled(site_of(&group, options));
+    let site = settled(&group, options);
     let control = site.control();
     let exchanges: &'static [&'static str] = group.leak();
     let checker = Checker::start_as(&site, Watch { alone: exchanges, ..Watch::default() });
@@ -128,7 +128,7 @@ fn slightly_ahead(group: Vec<&'static str>, options: &Options) -> Figures {
 /// Quotes of the sockets overtake each other, ten at a time, and some come twice.
 pub(super) fn shuffled(options: &Options) -> Figures {
     on_each(groups(options), options, |group, options| {
-        let site = Site::settled(site_of(&group, options));
+        let site = settled(&group, options);
         let control = site.control();
         let exchanges: &'static [&'static str] = group.leak();
         let checker = Checker::start_as(&site, Watch { alone: exchanges, ..Watch::default() });
@@ -160,7 +160,7 @@ const NEAR_LEVEL: f64 = 0.0008;
 /// The true prices jump to and fro, so that a bid and an ask of two messages would make a price that nobody said.
 pub(super) fn torn(options: &Options) -> Figures {
     on_each(groups(options), options, |group, options| {
-        let site = Site::settled(site_of(&group, options));
+        let site = settled(&group, options);
         let control = site.control();
         let num_jumps = options.scaled(40, 600);
         let is_over = AtomicBool::new(false);
