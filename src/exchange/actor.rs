@@ -264,24 +264,14 @@ impl ExchangeActor {
         if quotes.is_empty() && refused.is_empty() {
             return;
         }
-        let report = ReportQuotes {
+        self.outbox.send(Report::Quotes(ReportQuotes {
             exchange: self.setup.name,
             epoch: self.epoch,
             transport,
             received_at,
             quotes,
             refused,
-        };
-        match lateness(self.setup.name) {
-            None => self.outbox.send(Report::Quotes(report)),
-            Some(lateness) => {
-                let to = self.setup.quotes.clone();
-                actix_rt::spawn(async move {
-                    actix_rt::time::sleep(lateness).await;
-                    to.do_send(report);
-                });
-            }
-        }
+        }));
     }
 
     fn report_reconnect(&mut self) {
@@ -354,15 +344,4 @@ fn unnoticed(before: Moment, now: Moment) -> Duration {
 #[cfg_attr(not(feature = "failpoints"), expect(unused_variables, reason = "only tests have fail points"))]
 fn fail_point(place: &str, name: ExchangeName) {
     fail::fail_point!(&format!("exchange::{place}({name})"));
-}
-
-/// By how much a test delays the reports of one exchange, beyond the end of its actor too: those of
-/// `FAILPOINTS="exchange::late(binance)=5*return(3000)"` come three seconds late.
-#[cfg_attr(not(feature = "failpoints"), expect(unused_variables, reason = "only tests have fail points"))]
-fn lateness(name: ExchangeName) -> Option<Duration> {
-    fail::fail_point!(&format!("exchange::late({name})"), |ms| {
-        let ms = ms.and_then(|ms| ms.parse().ok());
-        ms.map(Duration::from_millis)
-    });
-    None
 }

@@ -62,7 +62,7 @@ fn on_trial(bug: &str, scenario: fn(Option<&str>, u64) -> Seen, options: &Option
 }
 
 fn plan(exchanges: &[&'static str], bug: Option<&str>, seed: u64) -> Plan {
-    let plan = Plan::of(exchanges, seed);
+    let plan = Plan::of(exchanges, seed).with("directions", "[\"BTC-USDT\", \"ETH-USDT\"]");
     match bug {
         Some(bug) => plan.with_variable("SEEDED_BUG", bug),
         None => plan,
@@ -122,7 +122,7 @@ fn decimal_through_f64(bug: Option<&str>, seed: u64) -> Seen {
 /// are; Bitfinex numbers and stamps nothing, so nothing else tells that they are old.
 fn no_epoch_check(bug: Option<&str>, seed: u64) -> Seen {
     let fail_points = format!(
-        "exchange::late(bitfinex)=20*return({})->off;exchange::timer(bitfinex)=100*off->1*panic->off",
+        "rate_book::late(bitfinex)=20*return({})->off;exchange::timer(bitfinex)=100*off->1*panic->off",
         LATENESS.as_millis()
     );
     let began_at = Instant::now();

@@ -121,6 +121,8 @@ impl Plan {
         if self.exchanges.contains(&"coingecko") {
             settings.insert("reference_priority".to_owned(), "[\"coingecko\"]".to_owned());
         }
+        // A list without items is no setting.
+        settings.retain(|_, value| value != "[]");
         settings.extend(self.settings.clone());
         for (key, value) in &settings {
             writeln!(toml, "{key} = {value}").unwrap();

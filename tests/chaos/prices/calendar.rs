@@ -85,7 +85,7 @@ pub(super) fn fixings(_: &Options) -> Figures {
     let row = exchange::row("cbr").unwrap();
     let mut bank = (row.make)(&Access::default(), Scope::Directions(vec![usd_rub]));
     let first = days().next().unwrap().and_time(chrono::NaiveTime::MIN).and_utc();
-    let mut now = Moment { monotonic: Duration::from_secs(1_000_000), wall: first - TimeDelta::hours(1) };
+    let mut now = Moment { monotonic: Duration::from_secs(1_000_000), wall: first - TimeDelta::minutes(20) };
     let mut book = book(now);
     let mut compared = 0_u64;
     let (mut problems, mut days_right) = (Vec::new(), 0);
