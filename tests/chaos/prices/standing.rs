@@ -40,6 +40,20 @@ fn set(control: Control, exchange: &str, status: &str) {
     control.post(&format!("{exchange}/symbols"), &json!({"direction": MARKET, "status": status}));
 }
 
+/// The same under way. Its last price is said for long enough before that everybody has seen it.
+fn set_under_way(control: Control, exchanges: &[&str], status: impl Fn(usize) -> String) {
+    let mute = json!({"kind": "mute", "symbol": MARKET});
+    let numbers: Vec<u64> = exchanges.iter().map(|exchange| control.order(exchange, &mute)).collect();
+    thread::sleep(SEEN_AFTER);
+    for (at, exchange) in exchanges.iter().enumerate() {
+        set(control, exchange, &status(at));
+        control.end(exchange, numbers[at]);
+    }
+}
+
+/// A published price is looked at every 20 ms.
+const SEEN_AFTER: Duration = Duration::from_millis(150);
+
 /// Halted under way: what the exchange goes on to say may be believed, and nothing else. Halted when its list is read:
 /// nothing of it is listened to.
 pub(super) fn halted(options: &Options) -> Figures {
@@ -50,9 +64,7 @@ pub(super) fn halted(options: &Options) -> Figures {
         let peer = peer_of(exchanges);
         let words: Vec<Vec<String>> = exchanges.iter().map(|exchange| words(control, exchange)).collect();
         let checker = Checker::start_as(&site, Watch { alone: exchanges, ..Watch::default() });
-        for (exchange, words) in exchanges.iter().zip(&words) {
-            set(control, exchange, words.last().unwrap());
-        }
+        set_under_way(control, exchanges, |at| words[at].last().unwrap().clone());
         thread::sleep(Duration::from_millis(2500));
         let verdict = checker.finish();
         let (mut slowest, mut problems, mut num_tried) = (Duration::ZERO, Vec::new(), 0);
@@ -102,7 +114,7 @@ pub(super) fn delisted(options: &Options) -> Figures {
         let control = site.control();
         let checker = Checker::start(&site);
         let (dialled, log) = (Counted::of_all(&site, &group), site.service.log().len());
-        group.iter().for_each(|exchange| set(control, exchange, "ABSENT"));
+        set_under_way(control, &group, |_| "ABSENT".to_owned());
         thread::sleep(options.scaled(Duration::from_secs(4), Duration::from_secs(60)));
         let dials: u64 = Counted::of_all(&site, &group)
             .iter()

@@ -132,7 +132,11 @@ pub(super) fn shuffled(options: &Options) -> Figures {
         let control = site.control();
         let exchanges: &'static [&'static str] = group.leak();
         let checker = Checker::start_as(&site, Watch { alone: exchanges, ..Watch::default() });
-        exchanges.iter().for_each(|it| control.break_exchange(it, &json!({"kind": "shuffle"})));
+        for exchange in exchanges {
+            // As many as of a busy market, so that they are not held back for long.
+            control.break_exchange(exchange, &json!({"kind": "flood", "per_second": 200}));
+            control.break_exchange(exchange, &json!({"kind": "shuffle"}));
+        }
         thread::sleep(options.scaled(Duration::from_secs(4), Duration::from_secs(60)));
         let counted = Counted::of_all(&site, exchanges);
         let refused: Vec<u64> = counted.iter().map(|it| it.refused_as("out_of_order")).collect();
