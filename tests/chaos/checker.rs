@@ -424,6 +424,7 @@ impl Worker {
     fn watch_health(&self) {
         let mut connection = None;
         let mut dials = VecDeque::<(Instant, HashMap<String, f64>)>::new();
+        let mut was_wrong = false;
         while !self.is_stopped() {
             let (to, mut wire) = self.connect(connection.take());
             let asked_at = Instant::now();
@@ -434,7 +435,13 @@ impl Worker {
             connection = Some((to, wire));
             let mut state = self.state.lock().unwrap();
             if let Ok(health) = health {
-                compare_health(&health, asked_at - self.watch.slack, &mut state);
+                let problems = compare_health(&health, asked_at - self.watch.slack, &state);
+                let is_wrong = !problems.is_empty();
+                // One look may be ahead of what clients have seen.
+                if was_wrong {
+                    problems.into_iter().for_each(|problem| state.verdict.violate(problem));
+                }
+                was_wrong = is_wrong;
             }
             if let Ok(metrics) = metrics {
                 let now = dialled(&metrics.body);
@@ -593,32 +600,32 @@ fn compare(verdict: &mut Verdict, truth: &Truth, seen: &Seen, watch: Watch) {
 }
 
 /// What `/health` said at `told_at` or later has to agree with what clients have seen for longer than it may be behind.
-fn compare_health(health: &Answer, told_at: Instant, state: &mut State) {
+/// Gives what does not.
+fn compare_health(health: &Answer, told_at: Instant, state: &State) -> Vec<String> {
     let from = told_at - HEALTH_WITHIN;
     let first = state.seen.partition_point(|seen| seen.answered_at < from);
     let recent = &state.seen[first..];
     // Enough of them, over all of the time.
     if recent.len() < 10 || state.seen.first().is_none_or(|seen| seen.answered_at > from) {
-        return;
+        return Vec::new();
     }
-    let body = health.json();
+    let (body, mut problems) = (health.json(), Vec::new());
     let is_all = |is_it: &dyn Fn(&Seen) -> bool| recent.iter().all(is_it);
     if is_all(&|seen| seen.status == 200) && health.status != 200 {
-        state
-            .verdict
-            .violate(format!("I8: health is {} while courses are told: {}", health.status, health.body));
+        problems.push(format!("I8: health is {} while courses are told: {}", health.status, health.body));
     }
     let rows = body["exchanges"].as_array().cloned().unwrap_or_default();
     let exchanger = recent[0].exchanger.clone();
     if is_all(&|seen| seen.is_from(&exchanger)) {
         let status = rows.iter().find(|row| row["name"] == *exchanger).map(|row| row["status"].clone());
         if status != Some("fresh".into()) {
-            state.verdict.violate(format!("I8: {exchanger} answers, and health says that it is {status:?}"));
+            problems.push(format!("I8: {exchanger} answers, and health says that it is {status:?}"));
         }
     }
     if is_all(&|seen| seen.status == 503) && body["status"] == "ok" {
-        state.verdict.violate("I8: health is ok while no course is told".to_owned());
+        problems.push("I8: health is ok while no course is told".to_owned());
     }
+    problems
 }
 
 /// How often each exchange has been dialled since the start.

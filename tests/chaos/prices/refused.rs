@@ -79,7 +79,7 @@ pub(super) fn magnitude(options: &Options) -> Figures {
 }
 
 pub(super) fn slip_of_units(options: &Options) -> Figures {
-    let factors = ["1000", "0.001", "100000000"];
+    let factors = ["1000", "100000000", "0.001"];
     let wrong = factors.map(|factor| Wrong {
         fault: json!({"kind": "wrong_value", "factor": factor}),
         reason: Some("magnitude"),
@@ -103,7 +103,8 @@ pub(super) fn crossed(options: &Options) -> Figures {
 }
 
 pub(super) fn one_sided(options: &Options) -> Figures {
-    let without_bid = Wrong { fault: json!({"kind": "wrong_value", "bid": null}), reason: Some("one_sided") };
+    let without_bid = json!({"kind": "wrong_value", "bid": null, "ask": "64000.5"});
+    let without_bid = Wrong { fault: without_bid, reason: Some("one_sided") };
     on_markets(options, &[value(json!("one_sided"), "one_sided"), without_bid])
 }
 
