@@ -193,16 +193,12 @@ impl Truth {
                 let list = self.published.entry((exchange.clone(), direction.to_owned())).or_default();
                 match list.back_mut() {
                     Some(last) if last.value == value => last.last_seen = answered_at,
-                    _ => {
-                        // It was published between this look and the one before.
-                        let first_seen = at.checked_sub(LOOK_EVERY * 2).unwrap_or(at);
-                        list.push_back(Published {
-                            first_seen,
-                            last_seen: answered_at,
-                            value,
-                            is_after_a_gap,
-                        });
-                    }
+                    _ => list.push_back(Published {
+                        first_seen,
+                        last_seen: answered_at,
+                        value,
+                        is_after_a_gap,
+                    }),
                 }
                 while list.len() > 1 && list[0].last_seen + REMEMBERED < at {
                     list.pop_front();
