@@ -194,7 +194,7 @@ pub(super) fn trial(
     while until_peer().is_none() && began.elapsed() < limit * 2 {
         thread::sleep(Duration::from_millis(10));
     }
-    let failover = until_peer().unwrap_or(Duration::MAX);
+    let failover = until_peer();
     exchanges.iter().for_each(|exchange| control.mend(exchange));
     let back = checker.until("the first exchange answers again", |seen| seen.is_from(exchanges[0]));
     let verdict = checker.finish();
@@ -202,12 +202,12 @@ pub(super) fn trial(
         pass: verdict.holds()
             && verdict.not_200 + verdict.broken == 0
             && problems.is_empty()
-            && failover <= limit,
+            && failover.is_some_and(|after| after <= limit),
         n: verdict.answers,
         measured: format!(
-            "{}: {num_refused} refused, {peer} answers after {}, back after {}; {}{}",
+            "{}: {num_refused} refused, {peer} answers: {}, back after {}; {}{}",
             exchanges.join(", "),
-            ms(failover),
+            failover.map_or("never".to_owned(), |after| format!("after {}", ms(after))),
             ms(back),
             verdict.told(),
             problems.iter().map(|it| format!("; {it}")).collect::<String>()
