@@ -74,6 +74,9 @@ pub(crate) struct Watch {
     /// Between two questions of one client.
     pub(crate) ask_every: Duration,
     pub(crate) num_clients: usize,
+    /// Exchanges that a client each asks for by name, beside those clients. What they say is judged; that they say
+    /// nothing is no failure.
+    pub(crate) alone: &'static [&'static str],
     /// How old a course of a market may be.
     pub(crate) stale_after: Duration,
     /// Most time that anything may have waited for the processor between the simulator and this checker.
@@ -82,7 +85,7 @@ pub(crate) struct Watch {
 
 impl Default for Watch {
     fn default() -> Self {
-        Self { ask_every: ASK_EVERY, num_clients: 1, stale_after: STALE_AFTER, slack: SLACK }
+        Self { ask_every: ASK_EVERY, num_clients: 1, alone: &[], stale_after: STALE_AFTER, slack: SLACK }
     }
 }
 
@@ -202,16 +205,12 @@ impl Truth {
                 let list = self.published.entry((exchange.clone(), direction.to_owned())).or_default();
                 match list.back_mut() {
                     Some(last) if last.value == value => last.last_seen = answered_at,
-                    _ => {
-                        // It was published between this look and the one before.
-                        let first_seen = at.checked_sub(LOOK_EVERY * 2).unwrap_or(at);
-                        list.push_back(Published {
-                            first_seen,
-                            last_seen: answered_at,
-                            value,
-                            is_after_a_gap,
-                        });
-                    }
+                    _ => list.push_back(Published {
+                        first_seen,
+                        last_seen: answered_at,
+                        value,
+                        is_after_a_gap,
+                    }),
                 }
                 while list.len() > 1 && list[0].last_seen + REMEMBERED < at {
                     list.pop_front();
@@ -285,7 +284,10 @@ impl Checker {
             began_at.elapsed() > covered_after && checker.state.lock().unwrap().truth.seen_until.is_some()
         });
         for _ in 0..watch.num_clients {
-            checker.spawn(Worker::ask);
+            checker.spawn(|it| it.ask(None));
+        }
+        for exchanger in watch.alone {
+            checker.spawn(|it| it.ask(Some(exchanger)));
         }
         checker.spawn(Worker::watch_health);
         checker
@@ -394,13 +396,14 @@ impl Worker {
         }
     }
 
-    fn ask(&self) {
+    fn ask(&self, alone: Option<&str>) {
+        let path = alone.map_or(PATH.to_owned(), |exchanger| format!("{PATH}&exchanger={exchanger}"));
         let mut connection = None;
         let mut before = Before::default();
         while !self.is_stopped() {
             let (to, mut wire) = self.connect(connection.take());
             let asked_at = Instant::now();
-            let answer = wire.ask(PATH).unwrap_or_default();
+            let answer = wire.ask(&path).unwrap_or_default();
             let answered_at = Instant::now();
             connection = Some((to, wire));
             let mut problems = Vec::new();
@@ -409,6 +412,12 @@ impl Worker {
             let mut state = self.state.lock().unwrap();
             problems.into_iter().for_each(|problem| state.verdict.violate(problem));
             state.verdict.answers += 1;
+            if alone.is_some() {
+                state.waiting.push_back(seen);
+                drop(state);
+                thread::sleep(self.watch.ask_every.saturating_sub(asked_at.elapsed()));
+                continue;
+            }
             state.verdict.not_200 += u64::from(seen.status != 200 && seen.status != 0);
             state.verdict.broken += u64::from(seen.status == 0);
             let last = state.seen.iter().rev().find(|it| it.status == 200);
@@ -441,7 +450,9 @@ impl Worker {
             told.extend(health.ok().map(|health| (asked_at, health)));
             while told.front().is_some_and(|(at, _)| *at + HEALTH_AFTER + self.watch.slack < asked_at) {
                 let Some((at, health)) = told.pop_front() else { break };
-                compare_health(&health, at, self.watch.slack, &mut state);
+                for problem in compare_health(&health, at, self.watch.slack, &state) {
+                    state.verdict.violate(problem);
+                }
             }
             if let Ok(metrics) = metrics {
                 let now = dialled(&metrics.body);
@@ -625,33 +636,33 @@ fn compare(verdict: &mut Verdict, truth: &Truth, seen: &Seen, watch: Watch) {
     }
 }
 
-/// What `/health` said at `told_at` or soon after has to agree with what clients saw all the time around it.
-fn compare_health(health: &Answer, told_at: Instant, slack: Duration, state: &mut State) {
+/// What `/health` said at `told_at` or soon after has to agree with what clients saw all the time around it. Gives what
+/// does not.
+fn compare_health(health: &Answer, told_at: Instant, slack: Duration, state: &State) -> Vec<String> {
     let (from, to) = (told_at - HEALTH_WITHIN - slack, told_at + HEALTH_AFTER + slack);
     let at = |moment: Instant| state.seen.partition_point(|seen| seen.answered_at < moment);
     let recent = &state.seen[at(from)..at(to)];
     // Enough of them, over all of the time.
     if recent.len() < 10 || state.seen.first().is_none_or(|seen| seen.answered_at > from) {
-        return;
+        return Vec::new();
     }
-    let body = health.json();
+    let (body, mut problems) = (health.json(), Vec::new());
     let is_all = |is_it: &dyn Fn(&Seen) -> bool| recent.iter().all(is_it);
     if is_all(&|seen| seen.status == 200) && health.status != 200 {
-        state
-            .verdict
-            .violate(format!("I8: health is {} while courses are told: {}", health.status, health.body));
+        problems.push(format!("I8: health is {} while courses are told: {}", health.status, health.body));
     }
     let rows = body["exchanges"].as_array().cloned().unwrap_or_default();
     let exchanger = recent[0].exchanger.clone();
     if is_all(&|seen| seen.is_from(&exchanger)) {
         let status = rows.iter().find(|row| row["name"] == *exchanger).map(|row| row["status"].clone());
         if status != Some("fresh".into()) {
-            state.verdict.violate(format!("I8: {exchanger} answers, and health says that it is {status:?}"));
+            problems.push(format!("I8: {exchanger} answers, and health says that it is {status:?}"));
         }
     }
     if is_all(&|seen| seen.status == 503) && body["status"] == "ok" {
-        state.verdict.violate("I8: health is ok while no course is told".to_owned());
+        problems.push("I8: health is ok while no course is told".to_owned());
     }
+    problems
 }
 
 /// How often each exchange has been dialled since the start.

@@ -21,10 +21,13 @@ use std::thread;
 
 use self::row::{Figures, Options, Row};
 
+mod bugs;
 mod checker;
+mod counted;
 mod disk;
 mod load;
 mod outside;
+mod prices;
 mod row;
 mod service;
 mod site;
@@ -51,7 +54,7 @@ fn main() -> ExitCode {
         return service::run(arguments);
     }
     let options = Options::read(std::env::args().skip(1));
-    let rows: Vec<Row> = [storage::rows(), transport::rows(), vec![soak::ROW]]
+    let rows: Vec<Row> = [bugs::rows(), prices::rows(), storage::rows(), transport::rows(), vec![soak::ROW]]
         .into_iter()
         .flatten()
         .filter(|row| options.wants(row.id))

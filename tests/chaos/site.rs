@@ -121,6 +121,8 @@ impl Plan {
         if self.exchanges.contains(&"coingecko") {
             settings.insert("reference_priority".to_owned(), "[\"coingecko\"]".to_owned());
         }
+        // A list without items is no setting.
+        settings.retain(|_, value| value != "[]");
         settings.extend(self.settings.clone());
         for (key, value) in &settings {
             writeln!(toml, "{key} = {value}").unwrap();
@@ -394,6 +396,20 @@ impl Control {
     /// Plays a fault.
     pub(crate) fn break_exchange(&self, exchange: &str, fault: &Value) {
         self.post(&format!("{exchange}/faults"), fault);
+    }
+
+    /// Plays a fault, and gives its number.
+    pub(crate) fn order(&self, exchange: &str, fault: &Value) -> u64 {
+        let mut wire = Wire::to(self.address);
+        let reply = wire.send("POST", &format!("/control/{exchange}/faults"), &fault.to_string()).unwrap();
+        reply.json()["id"].as_u64().unwrap_or_else(|| panic!("{exchange} {fault}: {}", reply.body))
+    }
+
+    /// Ends the fault of this number.
+    pub(crate) fn end(&self, exchange: &str, number: u64) {
+        let mut wire = Wire::to(self.address);
+        let reply = wire.send("DELETE", &format!("/control/{exchange}/faults?id={number}"), "").unwrap();
+        assert_eq!(reply.status, 200, "{}", reply.body);
     }
 
     /// Any order.

@@ -49,6 +49,7 @@ fn run(options: &Options) -> Figures {
         num_clients: 2,
         stale_after: STALE_AFTER,
         slack: Duration::from_secs(1),
+        ..Watch::default()
     };
     let checker = Checker::start_as(&site, watch);
     let began = Instant::now();

@@ -12,7 +12,7 @@ mod silence;
 
 /// One of each family of wire protocol: plain JSON, JSON with the protocol's own heartbeats, packed frames with pings
 /// of the server, a hand-shake over REST before the dial, and REST alone.
-const FAMILIES: [&str; 4] = ["binance", "kraken", "htx", "kucoin"];
+pub(crate) const FAMILIES: [&str; 4] = ["binance", "kraken", "htx", "kucoin"];
 
 pub(crate) fn rows() -> Vec<Row> {
     let row = |id, claim, run: fn(&Options) -> Figures| Row { id, claim, run };
