@@ -205,7 +205,8 @@ impl Truth {
                 let Some(value) = value else { continue };
                 let list = self.published.entry((exchange.clone(), direction.to_owned())).or_default();
                 match list.back_mut() {
-                    Some(last) if last.value == value => last.last_seen = answered_at,
+                    // After a gap it may have been another one and the same again.
+                    Some(last) if last.value == value && !is_after_a_gap => last.last_seen = answered_at,
                     _ => list.push_back(Published {
                         first_seen,
                         last_seen: answered_at,
