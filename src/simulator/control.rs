@@ -3,7 +3,7 @@
 //! | request | answer |
 //! |---|---|
 //! | `GET /control/ports` | `{"binance":{"rest":PORT,"ws":PORT},"cbr":{"rest":PORT}}`: the fronts |
-//! | `GET /control/truth` | `{"at","tick","usd":{"BTC":"64000.12"},"quotes":{"binance":{"BTC-USDT":{"bid","ask","last"}}}}`; `?exchange=a,b` for their quotes alone |
+//! | `GET /control/truth` | `{"at","tick","usd":{"BTC":"64000.12"},"quotes":{"binance":{"BTC-USDT":{"bid","ask","last"}}}}`; `?exchange=a,b` and `?direction=A-B,C-D` for their quotes alone |
 //! | `POST /control/truth` | `{"BTC":"50000"}` sets true prices in dollars; the walk goes on from there |
 //! | `GET /control/log` | `{"entries":[{"id","at","exchange","kind","detail","status","client_port"}],"forgotten":0}`; `?exchange=`, `?kind=`, `?after=` filter |
 //! | `DELETE /control/log` | forgets the log |
@@ -41,7 +41,10 @@ pub(super) async fn answer(world: &Rc<World>, path: &str, request: &Request) -> 
     };
     match (method, path) {
         ("GET", "ports") => Answer::json(200, &ports(world)),
-        ("GET", "truth") => Answer::json(200, &truth_told(world, request.parameter("exchange"))),
+        ("GET", "truth") => {
+            let (exchange, direction) = (request.parameter("exchange"), request.parameter("direction"));
+            Answer::json(200, &truth_told(world, exchange, direction))
+        }
         ("POST" | "PUT", "truth") => set_truth(world, &request.body),
         ("GET", "log") => log_told(world, request),
         ("DELETE", "log") => {
@@ -155,14 +158,14 @@ impl From<Book> for QuoteTold {
     }
 }
 
-/// The truth, with the quotes of the exchanges that are named, or of all.
-fn truth_told(world: &World, named: Option<&str>) -> TruthTold {
-    let is_wanted = |exchange: &&Rc<Exchange>| {
-        named.is_none_or(|named| named.split(',').any(|name| name == exchange.row.name))
-    };
+/// The truth, with the quotes of the exchanges and directions that are named, or of all.
+fn truth_told(world: &World, exchanges: Option<&str>, directions: Option<&str>) -> TruthTold {
+    let is_among =
+        |named: Option<&str>, it: &str| named.is_none_or(|named| named.split(',').any(|name| name == it));
+    let is_wanted = |exchange: &&Rc<Exchange>| is_among(exchanges, exchange.row.name);
     let quotes = |exchange: &Rc<Exchange>| {
-        let quotes = exchange.quotes().into_iter().map(|(direction, book)| (direction, book.into()));
-        (exchange.row.name, quotes.collect())
+        let quotes = exchange.quotes().into_iter().filter(|(direction, _)| is_among(directions, direction));
+        (exchange.row.name, quotes.map(|(direction, book)| (direction, book.into())).collect())
     };
     let truth = world.truth.borrow();
     TruthTold {

@@ -1,7 +1,6 @@
 //! Clients that ask `/v1/courses` all the time on kept connections, and remember every answer and how long it took.
 
-use std::io::{Read, Write};
-use std::net::{SocketAddr, TcpStream};
+use std::net::SocketAddr;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 use std::thread::{self, JoinHandle};
@@ -9,11 +8,10 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
+use crate::wire::Wire;
+
 /// Between two questions of one client.
 const EVERY: Duration = Duration::from_millis(2);
-
-/// Longest time for an answer; what takes longer hangs.
-const LIMIT: Duration = Duration::from_secs(10);
 
 /// One answer.
 #[derive(Debug, Clone, Copy)]
@@ -36,10 +34,10 @@ impl Client {
         let (replies, stopped) = (Arc::<Mutex<Vec<Reply>>>::default(), Arc::<AtomicBool>::default());
         let (to, until) = (replies.clone(), stopped.clone());
         let thread = thread::spawn(move || {
-            let mut connection = None;
+            let mut wire = Wire::to(service);
             while !until.load(Ordering::Relaxed) {
                 let asked_at = Instant::now();
-                let status = ask(&mut connection, service, "/v1/courses").map_or(0, |(status, _)| status);
+                let status = wire.ask("/v1/courses").map_or(0, |answer| answer.status);
                 let took = asked_at.elapsed();
                 to.lock().unwrap().push(Reply { asked_at, took, status });
                 thread::sleep(EVERY.saturating_sub(took));
@@ -62,62 +60,10 @@ impl Drop for Client {
     }
 }
 
-/// One question on a connection that is kept; the status and the body.
-pub(crate) fn ask(
-    connection: &mut Option<TcpStream>,
-    service: SocketAddr,
-    path: &str,
-) -> std::io::Result<(u16, String)> {
-    let answer = try_ask(connection, service, path);
-    if answer.is_err() {
-        *connection = None;
-    }
-    answer
-}
-
-/// One question on a connection of its own.
+/// One question on a connection of its own: the status, and the body as JSON.
 pub(crate) fn get(service: SocketAddr, path: &str) -> (u16, serde_json::Value) {
-    let (status, body) = ask(&mut None, service, path).unwrap_or_default();
-    (status, serde_json::from_str(&body).unwrap_or_default())
-}
-
-fn try_ask(
-    connection: &mut Option<TcpStream>,
-    service: SocketAddr,
-    path: &str,
-) -> std::io::Result<(u16, String)> {
-    if connection.is_none() {
-        let stream = TcpStream::connect_timeout(&service, LIMIT)?;
-        stream.set_nodelay(true)?;
-        stream.set_read_timeout(Some(LIMIT))?;
-        *connection = Some(stream);
-    }
-    let stream = connection.as_mut().ok_or(std::io::ErrorKind::NotConnected)?;
-    stream.write_all(format!("GET {path} HTTP/1.1\r\nHost: x\r\n\r\n").as_bytes())?;
-    let mut bytes = Vec::new();
-    loop {
-        let mut chunk = [0; 16_384];
-        let length = stream.read(&mut chunk)?;
-        if length == 0 {
-            return Err(std::io::ErrorKind::UnexpectedEof.into());
-        }
-        bytes.extend_from_slice(&chunk[..length]);
-        if let Some(answer) = whole(&bytes) {
-            return Ok(answer);
-        }
-    }
-}
-
-/// The status and the body, once all of it is there.
-fn whole(bytes: &[u8]) -> Option<(u16, String)> {
-    let text = std::str::from_utf8(bytes).ok()?;
-    let (head, body) = text.split_once("\r\n\r\n")?;
-    let status = head.split(' ').nth(1)?.parse().ok()?;
-    let length = head.lines().find_map(|line| {
-        let (name, value) = line.split_once(':')?;
-        name.eq_ignore_ascii_case("content-length").then(|| value.trim().parse::<usize>().ok())?
-    })?;
-    (body.len() >= length).then(|| (status, body.to_owned()))
+    let answer = Wire::to(service).ask(path).unwrap_or_default();
+    (answer.status, answer.json())
 }
 
 /// What answers took: how many, and the time that half and 99 of 100 of them did not pass.

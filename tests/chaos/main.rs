@@ -20,13 +20,17 @@ use std::thread;
 
 use self::row::{Figures, Options, Row};
 
+mod checker;
 mod disk;
 mod load;
 mod outside;
 mod row;
 mod service;
+mod site;
 mod storage;
 mod target;
+mod transport;
+mod wire;
 
 /// Real databases that can be broken, as the other tests have them.
 #[path = "../it/support"]
@@ -45,7 +49,11 @@ fn main() -> ExitCode {
         return service::run(arguments);
     }
     let options = Options::read(std::env::args().skip(1));
-    let rows: Vec<Row> = storage::rows().into_iter().filter(|row| options.wants(row.id)).collect();
+    let rows: Vec<Row> = [storage::rows(), transport::rows()]
+        .into_iter()
+        .flatten()
+        .filter(|row| options.wants(row.id))
+        .collect();
     let (waiting, outcomes) = (Mutex::new(rows.iter()), Mutex::new(Vec::new()));
     let work = || {
         let next = || waiting.lock().unwrap().next();
