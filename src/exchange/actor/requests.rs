@@ -194,7 +194,10 @@ impl ExchangeActor {
                 self.setup.limits.instruments_every
             }
             Err(trouble) => {
-                let delay = self.instruments.backoff.next_delay(&mut rand::rng());
+                let mut delay = self.instruments.backoff.next_delay(&mut rand::rng());
+                if matches!(trouble, Trouble::Tls(_)) {
+                    delay = delay.max(self.setup.limits.certificate_retry);
+                }
                 let words =
                     format!("no instrument list ({trouble}), asking again in {:.1} s", delay.as_secs_f64());
                 self.complain(now, &words);
