@@ -95,7 +95,7 @@ pub(crate) struct Seen {
     pub(crate) reason: String,
     /// Of a 200.
     pub(crate) exchanger: String,
-    age: Duration,
+    pub(crate) age: Duration,
     courses: Vec<(String, f64)>,
 }
 
@@ -111,7 +111,8 @@ pub(crate) struct Verdict {
     /// Answers that were looked at, and those of them that were compared with what was published.
     pub(crate) answers: u64,
     pub(crate) exact: u64,
-    /// Courses between two prices where the truth was not seen often enough.
+    /// Courses between two prices where the truth was not seen often enough, and crosses, whose legs change at different
+    /// times.
     pub(crate) beside_a_gap: u64,
     pub(crate) not_200: u64,
     /// Where there was no answer at all.
@@ -179,20 +180,26 @@ impl Truth {
         let is_after_a_gap = tick > self.tick + STEPS_OF_A_PRICE;
         self.tick = tick;
         self.began_at.get_or_insert(at);
-        self.seen_until = Some(at);
+        let looked_at = self.seen_until.replace(at).unwrap_or(at);
         let usd = told["usd"].as_object().into_iter().flatten();
         let usd =
             usd.filter_map(|(code, value)| Some((code.clone(), value.as_str()?.parse().ok()?))).collect();
         self.usd.push_back((at, usd));
         for (exchange, quotes) in told["quotes"].as_object().into_iter().flatten() {
-            for direction in ["BTC-USDT", "ETH-USDT"] {
-                let Some(value) = course(quotes, direction) else { continue };
-                let list = self.published.entry((exchange.clone(), direction.to_owned())).or_default();
+            let directions = ["BTC-USDT", "ETH-USDT"];
+            let own = directions.map(|direction| (direction.to_owned(), course(quotes, direction)));
+            let crossed = directions.map(|direction| (crossing(direction), cross(quotes, direction)));
+            for (direction, value) in own.into_iter().chain(crossed) {
+                let Some(value) = value else { continue };
+                let list = self.published.entry((exchange.clone(), direction)).or_default();
+                // What is new was published after the look before, and what was there before stood until then at least.
                 match list.back_mut() {
                     Some(last) if last.value == value => last.last_seen = answered_at,
-                    _ => {
-                        // It was published between this look and the one before.
-                        let first_seen = at.checked_sub(LOOK_EVERY * 2).unwrap_or(at);
+                    last => {
+                        if let Some(last) = last {
+                            last.last_seen = answered_at;
+                        }
+                        let first_seen = looked_at;
                         list.push_back(Published {
                             first_seen,
                             last_seen: answered_at,
@@ -224,8 +231,26 @@ fn course(quotes: &Value, direction: &str) -> Option<f64> {
     if let (Some(bid), Some(ask)) = (number(&own["bid"]), number(&own["ask"])) {
         return Some((bid + ask) / 2.0);
     }
-    let base = direction.split('-').next()?;
-    Some(number(&quotes[format!("{base}-USD")]["last"])? / number(&quotes["USDT-USD"]["last"])?)
+    cross(quotes, direction)
+}
+
+/// What a direction is by what an exchange says of dollars, by their middles or by last prices.
+fn cross(quotes: &Value, direction: &str) -> Option<f64> {
+    let number = |value: &Value| value.as_str()?.parse::<f64>().ok();
+    let in_dollars = |code: &str| {
+        let own = &quotes[format!("{code}-USD")];
+        match (number(&own["bid"]), number(&own["ask"])) {
+            (Some(bid), Some(ask)) => Some((bid + ask) / 2.0),
+            _ => number(&own["last"]),
+        }
+    };
+    let (base, counter) = direction.split_once('-')?;
+    Some(in_dollars(base)? / in_dollars(counter)?)
+}
+
+/// The name under which what comes out of dollars is remembered.
+fn crossing(direction: &str) -> String {
+    format!("{direction} out of dollars")
 }
 
 #[derive(Default)]
@@ -411,6 +436,8 @@ impl Worker {
     fn watch_health(&self) {
         let mut connection = None;
         let mut dials = VecDeque::<(Instant, HashMap<String, f64>)>::new();
+        // What was told is judged when it is known what clients saw just before it and just after.
+        let mut told: Option<(Instant, Answer)> = None;
         while !self.is_stopped() {
             let (to, mut wire) = self.connect(connection.take());
             let asked_at = Instant::now();
@@ -420,11 +447,12 @@ impl Worker {
             }
             connection = Some((to, wire));
             let mut state = self.state.lock().unwrap();
-            if let Ok(health) = health
+            if let Some((told_at, told)) = told.take()
                 && !self.watch.is_starved
             {
-                compare_health(&health, asked_at, &mut state);
+                compare_health(&told, told_at, &mut state);
             }
+            told = health.ok().map(|health| (asked_at, health));
             if let Ok(metrics) = metrics {
                 let now = dialled(&metrics.body);
                 // Another process counts anew.
@@ -563,12 +591,17 @@ fn compare(verdict: &mut Verdict, truth: &Truth, seen: &Seen, watch: Watch) {
         }
         let key = (seen.exchanger.clone(), direction.clone());
         let published = truth.published.get(&key).into_iter().flatten();
-        let within: Vec<&Published> =
-            published.filter(|it| it.last_seen >= from && it.first_seen <= seen.answered_at).collect();
+        let is_within = |it: &&Published| it.last_seen >= from && it.first_seen <= seen.answered_at;
+        let within: Vec<&Published> = published.filter(is_within).collect();
+        // When its own quote is stale, an exchange's course is what its fresh quotes in dollars make of it.
+        let crossed = truth.published.get(&(seen.exchanger.clone(), crossing(direction)));
+        let crossed = crossed.into_iter().flatten().filter(is_within).map(|it| it.value);
+        let is_crossed = || is_between(*value, range(&mut crossed.clone()), 1e-5);
         if within.iter().any(|it| (it.value / value - 1.0).abs() < 1e-9) {
             verdict.exact += 1;
         } else if within.iter().any(|it| it.is_after_a_gap)
             && is_between(*value, range(&mut within.iter().map(|it| it.value)), 1e-4)
+            || is_crossed()
         {
             verdict.beside_a_gap += 1;
         } else {
@@ -616,7 +649,12 @@ fn dialled(metrics: &str) -> HashMap<String, f64> {
     let read = |line: &str| {
         let (labels, number) = line.rsplit_once("} ")?;
         let (_, name) = labels.split_once("exchange=\"")?;
-        Some((name.split('"').next()?.to_owned(), number.parse().ok()?))
+        Some((name.split('"').next()?.to_owned(), number.parse::<f64>().ok()?))
     };
-    lines.filter_map(read).collect()
+    // Dials that opened and those that failed are counted apart.
+    let mut dialled = HashMap::new();
+    for (name, number) in lines.filter_map(read) {
+        *dialled.entry(name).or_insert(0.0) += number;
+    }
+    dialled
 }

@@ -36,6 +36,9 @@ pub(crate) struct Plan {
     /// Settings of one exchange.
     of_exchanges: BTreeMap<&'static str, BTreeMap<String, String>>,
     environment: BTreeMap<String, String>,
+    /// What stands before the program, and its arguments behind `serve`.
+    launcher: Vec<String>,
+    arguments: Vec<String>,
     seed: u64,
     simulator_speed: u32,
 }
@@ -48,6 +51,8 @@ impl Plan {
             settings: BTreeMap::new(),
             of_exchanges: BTreeMap::new(),
             environment: BTreeMap::new(),
+            launcher: Vec::new(),
+            arguments: Vec::new(),
             seed,
             simulator_speed: SPEED,
         };
@@ -76,10 +81,26 @@ impl Plan {
         self
     }
 
+    /// With an exchange at other addresses.
+    pub(crate) fn at(self, exchange: &'static str, rest_url: &str, ws_url: &str) -> Self {
+        self.with_of(exchange, "rest_url", &quoted(rest_url)).with_of(exchange, "ws_url", &quoted(ws_url))
+    }
+
     /// With a variable of the environment.
     pub(crate) fn with_variable(mut self, name: &str, value: &str) -> Self {
         self.environment.insert(name.to_owned(), value.to_owned());
         self
+    }
+
+    /// With another argument of `serve`.
+    pub(crate) fn with_argument(mut self, argument: &str) -> Self {
+        self.arguments.push(argument.to_owned());
+        self
+    }
+
+    /// With a program that becomes the service: it is given the service and its arguments.
+    pub(crate) fn launched_by(self, launcher: &[&str]) -> Self {
+        Self { launcher: launcher.iter().map(|&word| word.to_owned()).collect(), ..self }
     }
 
     /// With fail points, as the crate `fail` reads them.
@@ -162,13 +183,17 @@ impl Process {
     pub(crate) fn start(
         directory: &Path,
         name: &str,
+        launcher: &[String],
         arguments: &[&str],
         environment: &BTreeMap<String, String>,
     ) -> Self {
         let log = directory.join(format!("{name}.log"));
         let errors = fs::OpenOptions::new().create(true).append(true).open(&log).unwrap();
         let output = errors.try_clone().unwrap();
-        let child = Command::new(env!("CARGO_BIN_EXE_ratebook"))
+        let program = env!("CARGO_BIN_EXE_ratebook").to_owned();
+        let mut words = launcher.iter().chain([&program]);
+        let child = Command::new(words.next().unwrap())
+            .args(words)
             .args(arguments)
             .current_dir(directory)
             .env_clear()
@@ -285,7 +310,7 @@ impl Site {
         let directory = tempfile::tempdir().unwrap();
         let (seed, speed) = (plan.seed.to_string(), plan.simulator_speed.to_string());
         let arguments = ["simulate", "--listen", "127.0.0.1:0", "--seed", &seed, "--speed", &speed];
-        let mut simulator = Process::start(directory.path(), "simulator", &arguments, &BTreeMap::new());
+        let mut simulator = Process::start(directory.path(), "simulator", &[], &arguments, &BTreeMap::new());
         let simulator_address = simulator.address_after("simulator listens on http://", 0);
         let control = Control { address: simulator_address };
         prepare(&control);
@@ -369,7 +394,9 @@ fn has_socket(row: &Value) -> bool {
 
 fn serve(plan: &Plan, directory: &Path) -> (Process, SocketAddr) {
     let from = fs::read_to_string(directory.join("service.log")).map_or(0, |log| log.lines().count());
-    let mut service = Process::start(directory, "service", &["serve"], &plan.environment);
+    let arguments: Vec<&str> =
+        ["serve"].into_iter().chain(plan.arguments.iter().map(String::as_str)).collect();
+    let mut service = Process::start(directory, "service", &plan.launcher, &arguments, &plan.environment);
     let address = service.address_after("listening on http://", from);
     (service, address)
 }
