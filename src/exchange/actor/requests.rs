@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use actix::prelude::*;
 
-use super::coverage::BodyQuote;
+use super::coverage::Worth;
 use super::fetch::{Answer, FetchLimits, fetch};
 use super::limits::Limits;
 use super::polling::Occasion;
@@ -136,7 +136,7 @@ impl ExchangeActor {
         self.link.on_poll_good();
         let refused = refusals(&mut reading);
         let mut quotes = reading.quotes;
-        quotes.retain(|quote| self.coverage.on_body(quote, asked_at, now) == BodyQuote::Newest);
+        quotes.retain(|quote| self.coverage.on_body(quote, asked_at, now) == Worth::Newest);
         if self.link.was_down_since(asked_at) {
             // RateBook believes nothing that is older than that.
             self.polling.poll_at_once();
