@@ -20,10 +20,12 @@ use std::thread;
 
 use self::row::{Figures, Options, Row};
 
+mod asked;
 mod checker;
 mod disk;
 mod load;
 mod outside;
+mod relay;
 mod row;
 mod service;
 mod site;
