@@ -40,9 +40,10 @@ impl Asked {
 }
 
 impl Control {
-    /// Everything that an exchange was asked after an entry, oldest first.
+    /// Everything that an exchange was asked after an entry, oldest first; after entry 0, everything of all.
     pub(crate) fn asked(&self, exchange: &str, after: u64) -> Vec<Asked> {
-        let told = self.get(&format!("log?exchange={exchange}&after={after}"));
+        let after = if after > 0 { format!("&after={after}") } else { String::new() };
+        let told = self.get(&format!("log?exchange={exchange}{after}"));
         told["entries"].as_array().into_iter().flatten().filter_map(Asked::read).collect()
     }
 }

@@ -188,8 +188,8 @@ impl Truth {
         for (exchange, quotes) in told["quotes"].as_object().into_iter().flatten() {
             let directions = ["BTC-USDT", "ETH-USDT"];
             let own = directions.map(|direction| (direction.to_owned(), course(quotes, direction)));
-            let crossed = directions.map(|direction| (crossing(direction), cross(quotes, direction)));
-            for (direction, value) in own.into_iter().chain(crossed) {
+            let legs = ["BTC", "ETH", "USDT"].map(|code| (format!("{code}-USD"), in_dollars(quotes, code)));
+            for (direction, value) in own.into_iter().chain(legs) {
                 let Some(value) = value else { continue };
                 let list = self.published.entry((exchange.clone(), direction)).or_default();
                 // What is new was published after the look before, and what was there before stood until then at least.
@@ -231,26 +231,18 @@ fn course(quotes: &Value, direction: &str) -> Option<f64> {
     if let (Some(bid), Some(ask)) = (number(&own["bid"]), number(&own["ask"])) {
         return Some((bid + ask) / 2.0);
     }
-    cross(quotes, direction)
-}
-
-/// What a direction is by what an exchange says of dollars, by their middles or by last prices.
-fn cross(quotes: &Value, direction: &str) -> Option<f64> {
-    let number = |value: &Value| value.as_str()?.parse::<f64>().ok();
-    let in_dollars = |code: &str| {
-        let own = &quotes[format!("{code}-USD")];
-        match (number(&own["bid"]), number(&own["ask"])) {
-            (Some(bid), Some(ask)) => Some((bid + ask) / 2.0),
-            _ => number(&own["last"]),
-        }
-    };
     let (base, counter) = direction.split_once('-')?;
-    Some(in_dollars(base)? / in_dollars(counter)?)
+    Some(in_dollars(quotes, base)? / in_dollars(quotes, counter)?)
 }
 
-/// The name under which what comes out of dollars is remembered.
-fn crossing(direction: &str) -> String {
-    format!("{direction} out of dollars")
+/// What an asset is in dollars by an exchange's published quotes: the middle, or the last price.
+fn in_dollars(quotes: &Value, code: &str) -> Option<f64> {
+    let number = |value: &Value| value.as_str()?.parse::<f64>().ok();
+    let own = &quotes[format!("{code}-USD")];
+    match (number(&own["bid"]), number(&own["ask"])) {
+        (Some(bid), Some(ask)) => Some((bid + ask) / 2.0),
+        _ => number(&own["last"]),
+    }
 }
 
 #[derive(Default)]
@@ -594,9 +586,14 @@ fn compare(verdict: &mut Verdict, truth: &Truth, seen: &Seen, watch: Watch) {
         let is_within = |it: &&Published| it.last_seen >= from && it.first_seen <= seen.answered_at;
         let within: Vec<&Published> = published.filter(is_within).collect();
         // When its own quote is stale, an exchange's course is what its fresh quotes in dollars make of it.
-        let crossed = truth.published.get(&(seen.exchanger.clone(), crossing(direction)));
-        let crossed = crossed.into_iter().flatten().filter(is_within).map(|it| it.value);
-        let is_crossed = || is_between(*value, range(&mut crossed.clone()), 1e-5);
+        let leg = |code: &str| {
+            let published = truth.published.get(&(seen.exchanger.clone(), format!("{code}-USD")));
+            range(&mut published.into_iter().flatten().filter(is_within).map(|it| it.value))
+        };
+        let is_crossed = || {
+            let ((low, high), (least, most)) = (leg(base), leg(counter));
+            is_between(*value, (low / most, high / least), 1e-9)
+        };
         if within.iter().any(|it| (it.value / value - 1.0).abs() < 1e-9) {
             verdict.exact += 1;
         } else if within.iter().any(|it| it.is_after_a_gap)

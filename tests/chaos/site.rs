@@ -10,6 +10,8 @@ use std::io::{BufRead, BufReader};
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
+use std::sync::{Condvar, Mutex};
+use std::thread;
 use std::time::Duration;
 
 use ratebook::exchange::{self, EXCHANGES, Kind};
@@ -288,6 +290,32 @@ impl Drop for Process {
     }
 }
 
+/// Sites for each processor: more would measure how long each waits for the others.
+const SITES_FOR_A_PROCESSOR: usize = 3;
+
+/// How many sites run.
+static RUNNING: (Mutex<usize>, Condvar) = (Mutex::new(0), Condvar::new());
+
+/// The right to run a site. Whoever holds one and waits for another may wait for ever.
+struct Permit;
+
+impl Permit {
+    fn wait() -> Self {
+        let most = thread::available_parallelism().map_or(1, usize::from) * SITES_FOR_A_PROCESSOR;
+        let (running, ended) = (&RUNNING.0, &RUNNING.1);
+        let mut running = ended.wait_while(running.lock().unwrap(), |running| *running >= most).unwrap();
+        *running += 1;
+        Self
+    }
+}
+
+impl Drop for Permit {
+    fn drop(&mut self) {
+        *RUNNING.0.lock().unwrap() -= 1;
+        RUNNING.1.notify_one();
+    }
+}
+
 /// A running site.
 pub(crate) struct Site {
     pub(crate) plan: Plan,
@@ -297,6 +325,7 @@ pub(crate) struct Site {
     pub(crate) simulator: Process,
     pub(crate) simulator_address: SocketAddr,
     directory: TempDir,
+    _permit: Permit,
 }
 
 impl Site {
@@ -307,6 +336,7 @@ impl Site {
 
     /// Starts the simulator, does something to it, and starts the service then.
     pub(crate) fn start_after(plan: Plan, prepare: impl FnOnce(&Control)) -> Self {
+        let permit = Permit::wait();
         let directory = tempfile::tempdir().unwrap();
         let (seed, speed) = (plan.seed.to_string(), plan.simulator_speed.to_string());
         let arguments = ["simulate", "--listen", "127.0.0.1:0", "--seed", &seed, "--speed", &speed];
@@ -321,7 +351,7 @@ impl Site {
         )
         .unwrap();
         let (service, address) = serve(&plan, directory.path());
-        Self { plan, service, address, simulator, simulator_address, directory }
+        Self { plan, service, address, simulator, simulator_address, directory, _permit: permit }
     }
 
     /// A site whose service answers with courses of the first exchange, over its socket if it has one.

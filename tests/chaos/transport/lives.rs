@@ -18,8 +18,8 @@ const PINGS: [(&str, u64); 3] = [("binance", 20), ("gate", 30), ("htx", 5)];
 const PING_EVERY: Duration = Duration::from_millis(250);
 const PONG_WITHIN: Duration = Duration::from_secs(1);
 
-/// Frames a second beside the pings.
-const FLOOD: u32 = 5000;
+/// Frames a second beside the pings, in the short form and in the night.
+const FLOOD: (u32, u32) = (1_000, 5_000);
 
 /// How much longer the exchange lets a socket live than the service does.
 const SPARE: Duration = Duration::from_secs(2);
@@ -40,7 +40,8 @@ pub(super) fn pinged(options: &Options) -> Figures {
         let site = Site::settled(plan);
         let control = site.control();
         let newest = control.newest_entry();
-        let fault = json!({"kind": "flood", "per_second": FLOOD, "transport": "websocket"});
+        let per_second = options.scaled(FLOOD.0, FLOOD.1);
+        let fault = json!({"kind": "flood", "per_second": per_second, "transport": "websocket"});
         let quotes = || site.metric("ratebook_exchange_quotes_total", &[("exchange", exchange)]);
         let (began, before) = (Instant::now(), quotes());
         control.break_exchange(exchange, &fault);
@@ -95,7 +96,9 @@ pub(super) fn aged(options: &Options) -> Figures {
         let site = Site::start_after(plan, |control| crowd.break_all(*control, &fault));
         site.settle();
         let checker = Checker::start(&site);
-        let sockets = |exchange: &str| site.control().log(exchange, "connect", 0).len();
+        let sockets = |exchange: &str| {
+            site.control().asked(exchange, 0).iter().filter(|asked| asked.kind == "connect").count()
+        };
         let began = Instant::now();
         while !crowd.tried.iter().all(|exchange| sockets(exchange) > num_replacements) {
             let patience = (life + SPARE) * u32::try_from(num_replacements + 1).unwrap();
