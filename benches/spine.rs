@@ -3,7 +3,7 @@
 //! Every figure stands beside what the same machine does in the same minute with nothing of ours in between, since
 //! figures of different machines and different days say nothing to each other. Without `--bench` every round is
 //! short, which only shows that it runs. `cargo bench --bench spine -- book visibility` measures these parts only; the
-//! others are `frames`, `requests` and `moving`.
+//! others are `frames`, `requests`, `moving`, and `wrk`: `moving` as the program `wrk` sees it, in ten rounds.
 
 #![expect(clippy::print_stdout, reason = "what was measured is shown")]
 
@@ -52,7 +52,12 @@ fn main() -> io::Result<()> {
         measure_requests(scale, &[("ratebook", service, "/v1/courses")])?;
     }
     if is_wanted("moving") {
-        moving::measure(Load { connections: CONNECTIONS, length: scale.round }, scale.num_rounds)?;
+        let load = Load { connections: CONNECTIONS, length: scale.round };
+        moving::measure(load, scale.num_rounds, moving::Asker::Ours)?;
+    }
+    // By name alone, because it needs a program that is not always there.
+    if named.iter().any(|name| *name == "wrk") {
+        moving::measure(Load { connections: CONNECTIONS, length: scale.round }, 10, moving::Asker::Wrk)?;
     }
     if is_wanted("visibility") {
         visibility::measure(scale)?;

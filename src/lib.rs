@@ -18,6 +18,7 @@
 //! - [`cli`]: the commands
 //! - [`metrics`]: what is counted, and the page that Prometheus reads
 //! - [`logging`]: log records
+//! - `seeded_bug`: bugs that tests put in on purpose, absent from every other build
 //!
 //! # Invariants
 //!
@@ -46,6 +47,8 @@
 //!   (`no_actor_puts_its_thread_to_sleep`)
 //! - A panic unwinds, in the release profile too: the supervisor hears of it through a drop guard.
 //!   (`a_panic_unwinds_in_the_release_profile`)
+//! - A program that is built without naming features has no fail points and no seeded bugs.
+//!   (`a_build_without_named_features_breaks_nothing_on_purpose`)
 //! - Nothing is unwrapped outside tests.
 //!   (`nothing_is_unwrapped_outside_tests`)
 //! - `main` only hands over.
@@ -66,5 +69,6 @@ pub mod market;
 pub mod metrics;
 pub mod persist;
 pub mod rate_book;
+mod seeded_bug;
 pub mod simulator;
 pub mod supervisor;

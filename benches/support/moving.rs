@@ -41,8 +41,47 @@ struct Contender {
     costs: Vec<f64>,
 }
 
+/// Who asks: the load of these benchmarks, or the program `wrk`, which has nothing of ours.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Asker {
+    Ours,
+    Wrk,
+}
+
+impl Asker {
+    /// Requests a second, and how many there were.
+    fn run(self, load: Load, address: SocketAddr, path: &str) -> io::Result<(f64, f64)> {
+        match self {
+            Self::Ours => {
+                let served = load.run(address, path)?;
+                Ok((served.per_second, served.latencies.len() as f64))
+            }
+            Self::Wrk => wrk(load, address, path),
+        }
+    }
+}
+
+/// `wrk` on one thread: it rounds to whole seconds.
+fn wrk(load: Load, address: SocketAddr, path: &str) -> io::Result<(f64, f64)> {
+    let seconds = load.length.as_secs().max(1);
+    let done = Command::new("wrk")
+        .args(["-t1", &format!("-c{}", load.connections), &format!("-d{seconds}s")])
+        .arg(format!("http://{address}{path}"))
+        .output()?;
+    let text = String::from_utf8_lossy(&done.stdout);
+    let number = |line: &str| line.split_whitespace().find_map(|word| word.parse::<f64>().ok());
+    let rate = text.lines().find(|line| line.starts_with("Requests/sec:")).and_then(number);
+    let total = text.lines().find(|line| line.contains(" requests in ")).and_then(number);
+    match (rate, total) {
+        (Some(rate), Some(total)) if !text.contains("Non-2xx") && !text.contains("Socket errors") => {
+            Ok((rate, total))
+        }
+        _ => Err(io::Error::other(format!("wrk: {text}{}", String::from_utf8_lossy(&done.stderr)))),
+    }
+}
+
 /// Measures all of them, interleaved.
-pub(crate) fn measure(load: Load, num_rounds: usize) -> io::Result<()> {
+pub(crate) fn measure(load: Load, num_rounds: usize, asker: Asker) -> io::Result<()> {
     let hub = book::start();
     let served = book::serve(&hub)?;
     let mut connection = Connection::open(served)?;
@@ -62,10 +101,10 @@ pub(crate) fn measure(load: Load, num_rounds: usize) -> io::Result<()> {
     for round in 0..=num_rounds {
         for contender in &mut contenders {
             let before = served_for();
-            let served = load.run(contender.address, contender.path)?;
-            let cost = (served_for() - before).as_secs_f64() * 1e9 / served.latencies.len() as f64;
+            let (per_second, num_answers) = asker.run(load, contender.address, contender.path)?;
+            let cost = (served_for() - before).as_secs_f64() * 1e9 / num_answers;
             if round > 0 {
-                contender.rates.push(served.per_second);
+                contender.rates.push(per_second);
                 contender.costs.push(cost);
             }
         }
@@ -77,7 +116,8 @@ pub(crate) fn measure(load: Load, num_rounds: usize) -> io::Result<()> {
      -> Vec<(String, Sample)> {
         contenders.iter_mut().map(|it| (it.name.to_owned(), Sample::new(std::mem::take(pick(it))))).collect()
     };
-    let title = format!("Requests over {} connections while prices move", load.connections);
+    let by = if asker == Asker::Wrk { " (asked by wrk)" } else { "" };
+    let title = format!("Requests over {} connections while prices move{by}", load.connections);
     print_rates(&title, "requests/s", &all(|it| &mut it.rates, &mut contenders));
     // nginx is another process, and its time is not seen here.
     let ours = contenders.len().min(3);

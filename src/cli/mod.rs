@@ -218,6 +218,10 @@ pub fn main(arguments: impl Iterator<Item = OsString>) -> ExitCode {
     // Tests tell in `FAILPOINTS` where to break; the points are forgotten when this is dropped.
     #[cfg(feature = "failpoints")]
     let _scenario = fail::FailScenario::setup();
+    #[cfg(feature = "fault-injection")]
+    if let Some(name) = config::seeded_bug() {
+        crate::seeded_bug::choose(&name);
+    }
     let outcome = match Cli::try_parse_from(arguments) {
         Ok(cli) => {
             logging::start(config::log_filter().as_deref(), cli.log.debug, cli.log.log_format);

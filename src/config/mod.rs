@@ -116,6 +116,12 @@ pub fn log_filter() -> Option<OsString> {
     given::no_key("RATEBOOK_LOG")
 }
 
+/// Which bug to put in on purpose; `None` where `SEEDED_BUG` is not set or empty.
+#[cfg(feature = "fault-injection")]
+pub fn seeded_bug() -> Option<OsString> {
+    given::no_key("SEEDED_BUG")
+}
+
 /// The settings of one exchange.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ExchangeSettings {

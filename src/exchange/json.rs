@@ -16,6 +16,7 @@ use serde_json::value::RawValue;
 
 use super::FrameError;
 use crate::market::{Refusal, number};
+use crate::seeded_bug::{self, SeededBug};
 
 /// Characters of foreign text that are kept for people: enough for every real symbol, and no more of a page of
 /// HTML.
@@ -75,14 +76,21 @@ pub(super) fn natural(raw: &RawValue) -> Option<u64> {
 
 /// A price that has to stand there as a JSON number.
 pub(super) fn number(raw: &RawValue) -> Result<Decimal, Refusal> {
-    number::decimal(raw.get()).ok_or(Refusal::Syntax)
+    decimal(raw.get()).ok_or(Refusal::Syntax)
 }
 
 /// A price that has to stand there as a JSON number or as a string that holds one.
 pub(super) fn price(raw: &RawValue) -> Result<Decimal, Refusal> {
     let text = raw.get();
     let unquoted = text.strip_prefix('"').and_then(|text| text.strip_suffix('"')).unwrap_or(text);
-    number::decimal(unquoted).ok_or(Refusal::Syntax)
+    decimal(unquoted).ok_or(Refusal::Syntax)
+}
+
+fn decimal(text: &str) -> Option<Decimal> {
+    if seeded_bug::is_on(SeededBug::DecimalThroughF64) {
+        return number::decimal(&text.parse::<f64>().ok()?.to_string());
+    }
+    number::decimal(text)
 }
 
 /// One side of a book. A side that is missing, `null` or an empty string is a side that nobody offers.

@@ -12,6 +12,7 @@ use super::route::{Leg, Rate, Route, Step};
 use super::selection::{self, Candidate, Since};
 use super::shelf::{Kept, Shelf};
 use crate::market::{Asset, Course, Direction, ExchangeName, Moment};
+use crate::seeded_bug::{self, SeededBug};
 
 /// The courses of one exchange for what is asked.
 pub(super) struct Offer {
@@ -302,6 +303,9 @@ impl<'a> Pricing<'a> {
         fresh.value = match route.legs.as_slice() {
             // An exchange's own middle is exact.
             [Leg::Own(Rate::Quote(Step { inverted: false, .. }))] => values[0],
+            legs if seeded_bug::is_on(SeededBug::CrossLegMissing) => {
+                cross::product(&mut values[..legs.len().max(2) - 1])?
+            }
             legs => cross::product(&mut values[..legs.len()])?,
         };
         Some(fresh)

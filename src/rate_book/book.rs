@@ -20,6 +20,7 @@ use super::route::{Leg, Map, Route};
 use super::selection::Since;
 use super::shelf::{Kept, Shelf};
 use crate::market::{Asset, Direction, ExchangeName, Moment, Quote, Refusal, Validity};
+use crate::seeded_bug::{self, SeededBug};
 
 /// By how much wall and monotonic clock may part between two events before the difference counts as a jump: more
 /// than NTP slews in a minute, less than any `stale_after` in use.
@@ -650,7 +651,8 @@ impl Book {
     fn current(&mut self, exchange: ExchangeName, epoch: Epoch, now: Moment) -> Option<usize> {
         let at = *self.index.get(&exchange)?;
         self.begin(at, epoch, now);
-        (self.shelves[at].epoch == epoch).then_some(at)
+        let is_current = self.shelves[at].epoch == epoch || seeded_bug::is_on(SeededBug::NoEpochCheck);
+        is_current.then_some(at)
     }
 
     /// Since when what begins to be fresh now counts: while the service starts, nobody waits.

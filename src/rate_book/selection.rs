@@ -5,6 +5,8 @@
 
 use std::time::Duration;
 
+use crate::seeded_bug::{self, SeededBug};
+
 /// Since when something has been fresh without a gap. `Start` is earlier than any time.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) enum Since {
@@ -34,6 +36,7 @@ pub(super) fn answering(candidates: &[Candidate], now: Duration, fail_back_after
 pub(super) fn is_settled(since: Since, now: Duration, fail_back_after: Duration) -> bool {
     match since {
         Since::Start => true,
+        Since::At(_) if seeded_bug::is_on(SeededBug::FailoverNeverReturns) => false,
         Since::At(began) => now.saturating_sub(began) >= fail_back_after,
     }
 }

@@ -40,6 +40,10 @@ pub(super) enum Kind {
     Status,
     /// Frames come in masses.
     Flood,
+    /// Prices overtake each other on their way to a socket, and some come twice.
+    Shuffle,
+    /// Prices are said of symbols too that nobody has asked for.
+    Stray,
 }
 
 /// Which transports a fault is played on.
@@ -317,7 +321,7 @@ fn put(value: &Value, book: Book) -> Book {
 pub(super) fn allowed() -> String {
     format!(
         "allowed: `kind` (close, reset, refuse, half_open, mute, freeze, delay, drip, garbage, wrong_value, status, \
-         flood), `transport` (websocket, rest, both), `symbol`, `from_ms`, `for_ms`, and by kind `ms`, `jitter_ms`, \
+         flood, shuffle, stray), `transport` (websocket, rest, both), `symbol`, `from_ms`, `for_ms`, and by kind `ms`, `jitter_ms`, \
          `announce_ms`, `status`, `retry_after`, `value` (anything, or {}), `factor`, `bid`, `ask`, `last`, \
          `shift_ms`, `per_second`, `body`",
         WRONG_WORDS.join(", ")

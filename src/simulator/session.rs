@@ -17,6 +17,7 @@ use crate::market::Transport;
 use super::exchange::{Ending, Exchange};
 use super::http::Request;
 use super::journal::Event;
+use super::listing::{Listing, Listings};
 use super::order::Kind;
 use super::protocol::{Conversation, Frame, Protocol, Say, Scene};
 use super::truth::noise;
@@ -34,6 +35,9 @@ const MAX_DELAYED: usize = 10_000;
 
 /// How often frames of a flood are written; a shorter time is below the timer's grain.
 const FLOOD_EVERY: Duration = Duration::from_millis(10);
+
+/// Prices that a shuffle holds back to say them in another order.
+const SHUFFLED: usize = 10;
 
 /// Frames of a flood that are written at once; a client that is too slow for them gets fewer a second.
 const MAX_FLOOD: f64 = 5000.0;
@@ -79,6 +83,8 @@ struct Session<'a> {
     out: BytesMut,
     /// What a delay holds back, and until when.
     delayed: VecDeque<(Instant, Bytes)>,
+    /// What a shuffle holds back.
+    shuffled: Vec<Frame>,
     /// The sequence of each symbol's book that was last told or may be taken as known.
     told: HashMap<String, u64>,
     /// The next frame of each recording.
@@ -112,6 +118,7 @@ impl<'a> Session<'a> {
             upkeep,
             out: BytesMut::new(),
             delayed: VecDeque::new(),
+            shuffled: Vec::new(),
             told: HashMap::new(),
             places,
             ticks,
@@ -247,6 +254,7 @@ impl<'a> Session<'a> {
         if self.delayed.len() >= MAX_DELAYED {
             return;
         }
+        let is_straying = self.exchange.suffers(Kind::Stray, WS);
         let (talk, told) = (self.talk.as_mut(), &mut self.told);
         let mut said = Vec::new();
         self.exchange.stage(WS, |protocol, scene| {
@@ -256,8 +264,15 @@ impl<'a> Session<'a> {
                     continue;
                 }
                 *known = book.sequence;
-                if let Some(book) = scene.shown(&[symbol], book) {
+                if let Some(book) = scene.shown(&[symbol, &direction_of(symbol, protocol)], book) {
                     said.extend(talk.tell(symbol, &book, scene).into_iter().map(Say::Data));
+                }
+            }
+            if is_straying {
+                let others = protocol.listings().into_iter().flat_map(Listings::open);
+                for listing in others.filter(|it| !told.contains_key(&it.symbol)) {
+                    let book = listing.book.clone();
+                    said.extend(talk.tell(&listing.symbol, &book, scene).into_iter().map(Say::Data));
                 }
             }
             said.extend(talk.beat(protocol, scene));
@@ -325,7 +340,8 @@ impl<'a> Session<'a> {
                         book.sequence = scene.next_sequence();
                         told.insert(symbol.clone(), book.sequence);
                     }
-                    let frames = scene.shown(&[symbol], book).map(|book| talk.tell(symbol, &book, scene));
+                    let names = [symbol.as_str(), &direction_of(symbol, protocol)];
+                    let frames = scene.shown(&names, book).map(|book| talk.tell(symbol, &book, scene));
                     let before = said.len();
                     said.extend(frames.unwrap_or_default().into_iter().map(Say::Data));
                     told_any |= said.len() > before;
@@ -392,6 +408,11 @@ impl<'a> Session<'a> {
                     return;
                 }
                 self.turn += 1;
+                if self.exchange.suffers(Kind::Shuffle, WS) {
+                    self.shuffled.push(frame);
+                    return self.say_shuffled();
+                }
+                self.shuffled.clear();
                 match self.exchange.fault(Kind::Garbage, WS) {
                     Some(garbage) => Frame::Text(garbage.garbage(self.turn)),
                     None => frame,
@@ -402,10 +423,28 @@ impl<'a> Session<'a> {
                 return;
             }
         };
+        self.put_frame(&frame);
+    }
+
+    fn put_frame(&mut self, frame: &Frame) {
         match frame {
             Frame::Text(text) => self.put(OpCode::Text, text.as_bytes()),
-            Frame::Binary(bytes) => self.put(OpCode::Binary, &bytes),
+            Frame::Binary(bytes) => self.put(OpCode::Binary, bytes),
         }
+    }
+
+    /// Says what a shuffle has held back, once it is enough: in an order by chance, and the last of them twice.
+    fn say_shuffled(&mut self) {
+        if self.shuffled.len() < SHUFFLED {
+            return;
+        }
+        let frames = std::mem::take(&mut self.shuffled);
+        let turn = self.turn as u64;
+        let luck = |at: usize| noise(turn, "shuffle", at as u64, 1000);
+        let mut order: Vec<usize> = (0..frames.len()).collect();
+        order.sort_by_key(|at| luck(*at));
+        order.extend(order.last().copied());
+        order.into_iter().for_each(|at| self.put_frame(&frames[at]));
     }
 
     /// Puts a frame into the next piece, or behind a delay.
@@ -466,4 +505,10 @@ impl<'a> Session<'a> {
         let port = self.wire.client.port();
         self.exchange.log.borrow_mut().add(self.exchange.row.name, event, detail, port);
     }
+}
+
+/// Our direction of a symbol, by which faults may name it; empty where it has none.
+fn direction_of(symbol: &str, protocol: &dyn Protocol) -> String {
+    let listing = protocol.listings().and_then(|all| all.get(symbol));
+    listing.map(Listing::direction).unwrap_or_default()
 }

@@ -43,8 +43,7 @@ const STEPS_OF_A_PRICE: u64 = 5;
 const ASK_EVERY: Duration = Duration::from_millis(20);
 const HEALTH_EVERY: Duration = Duration::from_millis(250);
 
-/// Most time that an answer may have been on its way to or from a process that had to wait for the processor. Only
-/// matters for what is compared with the truth's own times.
+/// Usual for [`Watch::slack`].
 const SLACK: Duration = Duration::from_millis(250);
 
 /// How long an answer waits until the truth is known of the time when it came.
@@ -52,6 +51,9 @@ const JUDGED_AFTER: Duration = Duration::from_millis(300);
 
 /// How far `/health` may be behind.
 const HEALTH_WITHIN: Duration = Duration::from_secs(2);
+
+/// For how long after a look at `/health` clients have to go on to see the same, because it may be ahead of them.
+const HEALTH_AFTER: Duration = Duration::from_millis(250);
 
 /// Most dials of an exchange in a minute.
 const MAX_DIALS: f64 = 20.0;
@@ -72,15 +74,18 @@ pub(crate) struct Watch {
     /// Between two questions of one client.
     pub(crate) ask_every: Duration,
     pub(crate) num_clients: usize,
+    /// Exchanges that a client each asks for by name, beside those clients. What they say is judged; that they say
+    /// nothing is no failure.
+    pub(crate) alone: &'static [&'static str],
     /// How old a course of a market may be.
     pub(crate) stale_after: Duration,
-    /// Whether this machine is busy with something else by intention, so that only what is said counts, and not when.
-    pub(crate) is_starved: bool,
+    /// Most time that anything may have waited for the processor between the simulator and this checker.
+    pub(crate) slack: Duration,
 }
 
 impl Default for Watch {
     fn default() -> Self {
-        Self { ask_every: ASK_EVERY, num_clients: 1, stale_after: STALE_AFTER, is_starved: false }
+        Self { ask_every: ASK_EVERY, num_clients: 1, alone: &[], stale_after: STALE_AFTER, slack: SLACK }
     }
 }
 
@@ -111,9 +116,10 @@ pub(crate) struct Verdict {
     /// Answers that were looked at, and those of them that were compared with what was published.
     pub(crate) answers: u64,
     pub(crate) exact: u64,
-    /// Courses between two prices where the truth was not seen often enough, and crosses, whose legs change at different
-    /// times.
+    /// Courses between two prices where the truth was not seen often enough.
     pub(crate) beside_a_gap: u64,
+    /// Courses by way of dollars, where an exchange's own book of the direction is not fresh.
+    pub(crate) by_dollars: u64,
     pub(crate) not_200: u64,
     /// Where there was no answer at all.
     pub(crate) broken: u64,
@@ -133,7 +139,11 @@ impl Verdict {
     }
 
     pub(crate) fn told(&self) -> String {
-        let mut told = format!("{} answers, {} compared", self.answers, self.exact + self.beside_a_gap);
+        let mut told = format!(
+            "{} answers, {} compared",
+            self.answers,
+            self.exact + self.beside_a_gap + self.by_dollars
+        );
         if self.not_200 > 0 {
             told += &format!(", {} not 200", self.not_200);
         }
@@ -180,26 +190,25 @@ impl Truth {
         let is_after_a_gap = tick > self.tick + STEPS_OF_A_PRICE;
         self.tick = tick;
         self.began_at.get_or_insert(at);
-        let looked_at = self.seen_until.replace(at).unwrap_or(at);
+        // What is new was published after the look before this one, and what it replaced may have stood until now.
+        let first_seen = self.seen_until.replace(at).unwrap_or(at);
         let usd = told["usd"].as_object().into_iter().flatten();
         let usd =
             usd.filter_map(|(code, value)| Some((code.clone(), value.as_str()?.parse().ok()?))).collect();
         self.usd.push_back((at, usd));
         for (exchange, quotes) in told["quotes"].as_object().into_iter().flatten() {
-            let directions = ["BTC-USDT", "ETH-USDT"];
-            let own = directions.map(|direction| (direction.to_owned(), course(quotes, direction)));
-            let legs = ["BTC", "ETH", "USDT"].map(|code| (format!("{code}-USD"), in_dollars(quotes, code)));
-            for (direction, value) in own.into_iter().chain(legs) {
+            let asked = ["BTC-USDT", "ETH-USDT"].map(|direction| (direction, course(quotes, direction)));
+            let dollars =
+                ["BTC-USD", "ETH-USD", "USDT-USD"].map(|direction| (direction, price(&quotes[direction])));
+            for (direction, value) in asked.into_iter().chain(dollars) {
                 let Some(value) = value else { continue };
-                let list = self.published.entry((exchange.clone(), direction)).or_default();
-                // What is new was published after the look before, and what was there before stood until then at least.
+                let list = self.published.entry((exchange.clone(), direction.to_owned())).or_default();
                 match list.back_mut() {
                     Some(last) if last.value == value => last.last_seen = answered_at,
-                    last => {
-                        if let Some(last) = last {
-                            last.last_seen = answered_at;
+                    replaced => {
+                        if let Some(replaced) = replaced {
+                            replaced.last_seen = answered_at;
                         }
-                        let first_seen = looked_at;
                         list.push_back(Published {
                             first_seen,
                             last_seen: answered_at,
@@ -224,24 +233,19 @@ impl Truth {
     }
 }
 
-/// What a direction is by an exchange's published quotes: its middle, or by the last prices in dollars.
+/// What a direction is by an exchange's published quotes: by its own, or by those in dollars.
 fn course(quotes: &Value, direction: &str) -> Option<f64> {
-    let number = |value: &Value| value.as_str()?.parse::<f64>().ok();
-    let own = &quotes[direction];
-    if let (Some(bid), Some(ask)) = (number(&own["bid"]), number(&own["ask"])) {
-        return Some((bid + ask) / 2.0);
-    }
+    let in_dollars = |code: &str| price(&quotes[format!("{code}-USD")]);
     let (base, counter) = direction.split_once('-')?;
-    Some(in_dollars(quotes, base)? / in_dollars(quotes, counter)?)
+    price(&quotes[direction]).or_else(|| Some(in_dollars(base)? / in_dollars(counter)?))
 }
 
-/// What an asset is in dollars by an exchange's published quotes: the middle, or the last price.
-fn in_dollars(quotes: &Value, code: &str) -> Option<f64> {
-    let number = |value: &Value| value.as_str()?.parse::<f64>().ok();
-    let own = &quotes[format!("{code}-USD")];
-    match (number(&own["bid"]), number(&own["ask"])) {
+/// The middle of a published quote, or its last price where it has no book.
+fn price(quote: &Value) -> Option<f64> {
+    let number = |name: &str| quote[name].as_str()?.parse::<f64>().ok();
+    match (number("bid"), number("ask")) {
         (Some(bid), Some(ask)) => Some((bid + ask) / 2.0),
-        _ => number(&own["last"]),
+        _ => number("last"),
     }
 }
 
@@ -280,12 +284,15 @@ impl Checker {
         let exchanges = site.plan.exchanges().join(",");
         checker.spawn(move |it| it.watch_truth(simulator, &exchanges));
         let began_at = Instant::now();
-        let covered_after = AGGREGATOR_STALE_AFTER.max(watch.stale_after) + SLACK + LOOK_EVERY * 4;
+        let covered_after = AGGREGATOR_STALE_AFTER.max(watch.stale_after) + watch.slack + LOOK_EVERY * 4;
         crate::outside::wait_until("the truth is known", || {
             began_at.elapsed() > covered_after && checker.state.lock().unwrap().truth.seen_until.is_some()
         });
         for _ in 0..watch.num_clients {
-            checker.spawn(Worker::ask);
+            checker.spawn(|it| it.ask(None));
+        }
+        for exchanger in watch.alone {
+            checker.spawn(|it| it.ask(Some(exchanger)));
         }
         checker.spawn(Worker::watch_health);
         checker
@@ -394,13 +401,14 @@ impl Worker {
         }
     }
 
-    fn ask(&self) {
+    fn ask(&self, alone: Option<&str>) {
+        let path = alone.map_or(PATH.to_owned(), |exchanger| format!("{PATH}&exchanger={exchanger}"));
         let mut connection = None;
         let mut before = Before::default();
         while !self.is_stopped() {
             let (to, mut wire) = self.connect(connection.take());
             let asked_at = Instant::now();
-            let answer = wire.ask(PATH).unwrap_or_default();
+            let answer = wire.ask(&path).unwrap_or_default();
             let answered_at = Instant::now();
             connection = Some((to, wire));
             let mut problems = Vec::new();
@@ -409,6 +417,12 @@ impl Worker {
             let mut state = self.state.lock().unwrap();
             problems.into_iter().for_each(|problem| state.verdict.violate(problem));
             state.verdict.answers += 1;
+            if alone.is_some() {
+                state.waiting.push_back(seen);
+                drop(state);
+                thread::sleep(self.watch.ask_every.saturating_sub(asked_at.elapsed()));
+                continue;
+            }
             state.verdict.not_200 += u64::from(seen.status != 200 && seen.status != 0);
             state.verdict.broken += u64::from(seen.status == 0);
             let last = state.seen.iter().rev().find(|it| it.status == 200);
@@ -428,8 +442,7 @@ impl Worker {
     fn watch_health(&self) {
         let mut connection = None;
         let mut dials = VecDeque::<(Instant, HashMap<String, f64>)>::new();
-        // What was told is judged when it is known what clients saw just before it and just after.
-        let mut told: Option<(Instant, Answer)> = None;
+        let mut told = VecDeque::<(Instant, Answer)>::new();
         while !self.is_stopped() {
             let (to, mut wire) = self.connect(connection.take());
             let asked_at = Instant::now();
@@ -439,12 +452,13 @@ impl Worker {
             }
             connection = Some((to, wire));
             let mut state = self.state.lock().unwrap();
-            if let Some((told_at, told)) = told.take()
-                && !self.watch.is_starved
-            {
-                compare_health(&told, told_at, &mut state);
+            told.extend(health.ok().map(|health| (asked_at, health)));
+            while told.front().is_some_and(|(at, _)| *at + HEALTH_AFTER + self.watch.slack < asked_at) {
+                let Some((at, health)) = told.pop_front() else { break };
+                for problem in compare_health(&health, at, self.watch.slack, &state) {
+                    state.verdict.violate(problem);
+                }
             }
-            told = health.ok().map(|health| (asked_at, health));
             if let Ok(metrics) = metrics {
                 let now = dialled(&metrics.body);
                 // Another process counts anew.
@@ -562,7 +576,7 @@ fn compare(verdict: &mut Verdict, truth: &Truth, seen: &Seen, watch: Watch) {
     if seen.age > limit {
         verdict.violate(format!("I2: {} answered with an age of {:?}", seen.exchanger, seen.age));
     }
-    let from = seen.asked_at - limit - SLACK;
+    let from = seen.asked_at - limit - watch.slack;
     if !truth.covers(from, seen.answered_at) {
         return;
     }
@@ -581,63 +595,79 @@ fn compare(verdict: &mut Verdict, truth: &Truth, seen: &Seen, watch: Watch) {
                 .violate(format!("I3: {} says {direction} is {value}, and it was {near:?}", seen.exchanger));
             continue;
         }
-        let key = (seen.exchanger.clone(), direction.clone());
-        let published = truth.published.get(&key).into_iter().flatten();
-        let is_within = |it: &&Published| it.last_seen >= from && it.first_seen <= seen.answered_at;
-        let within: Vec<&Published> = published.filter(is_within).collect();
-        // When its own quote is stale, an exchange's course is what its fresh quotes in dollars make of it.
-        let leg = |code: &str| {
-            let published = truth.published.get(&(seen.exchanger.clone(), format!("{code}-USD")));
-            range(&mut published.into_iter().flatten().filter(is_within).map(|it| it.value))
+        let within = |exchange: &str, direction: &str| -> Vec<&Published> {
+            let published = truth.published.get(&(exchange.to_owned(), direction.to_owned()));
+            let is_within = |it: &&Published| it.last_seen >= from && it.first_seen <= seen.answered_at;
+            published.into_iter().flatten().filter(is_within).collect()
         };
-        let is_crossed = || {
-            let ((low, high), (least, most)) = (leg(base), leg(counter));
-            is_between(*value, (low / most, high / least), 1e-9)
+        let values = |exchange: &str, code: &str| {
+            range(&mut within(exchange, &format!("{code}-USD")).iter().map(|it| it.value))
         };
+        // Another source may lend what a dollar of the counter is worth.
+        let by_dollars = || {
+            let base_in_dollars = values(&seen.exchanger, base);
+            let lenders =
+                truth.published.keys().filter(|(_, it)| it.split_once('-') == Some((counter, "USD")));
+            lenders.clone().any(|(lender, _)| {
+                let counter_in_dollars = values(lender, counter);
+                is_between(
+                    *value,
+                    (base_in_dollars.0 / counter_in_dollars.1, base_in_dollars.1 / counter_in_dollars.0),
+                    1e-7,
+                )
+            })
+        };
+        let within = within(&seen.exchanger, direction);
         if within.iter().any(|it| (it.value / value - 1.0).abs() < 1e-9) {
             verdict.exact += 1;
         } else if within.iter().any(|it| it.is_after_a_gap)
             && is_between(*value, range(&mut within.iter().map(|it| it.value)), 1e-4)
-            || is_crossed()
         {
             verdict.beside_a_gap += 1;
+        } else if by_dollars() {
+            verdict.by_dollars += 1;
         } else {
-            let told: Vec<f64> = within.iter().map(|it| it.value).collect();
+            let all = truth.published.get(&(seen.exchanger.clone(), direction.clone())).into_iter().flatten();
+            let last_said =
+                all.filter(|it| (it.value / value - 1.0).abs() < 1e-9).map(|it| it.last_seen).next_back();
+            let ago = last_said.map(|at| seen.asked_at.saturating_duration_since(at));
             verdict.violate(format!(
-                "I1: {} never said that {direction} is {value} within {limit:?}: {told:?}, told age {:?}",
-                seen.exchanger, seen.age
+                "I1: {} says that {direction} is {value}, {:?} old, and said so last {ago:?} before; within {limit:?} it said {} other values",
+                seen.exchanger,
+                seen.age,
+                within.len()
             ));
         }
     }
 }
 
-/// What `/health` says has to agree with what clients have seen for longer than it may be behind.
-fn compare_health(health: &Answer, asked_at: Instant, state: &mut State) {
-    let from = asked_at - HEALTH_WITHIN;
-    let first = state.seen.partition_point(|seen| seen.answered_at < from);
-    let recent = &state.seen[first..];
+/// What `/health` said at `told_at` or soon after has to agree with what clients saw all the time around it. Gives what
+/// does not.
+fn compare_health(health: &Answer, told_at: Instant, slack: Duration, state: &State) -> Vec<String> {
+    let (from, to) = (told_at - HEALTH_WITHIN - slack, told_at + HEALTH_AFTER + slack);
+    let at = |moment: Instant| state.seen.partition_point(|seen| seen.answered_at < moment);
+    let recent = &state.seen[at(from)..at(to)];
     // Enough of them, over all of the time.
     if recent.len() < 10 || state.seen.first().is_none_or(|seen| seen.answered_at > from) {
-        return;
+        return Vec::new();
     }
-    let body = health.json();
+    let (body, mut problems) = (health.json(), Vec::new());
     let is_all = |is_it: &dyn Fn(&Seen) -> bool| recent.iter().all(is_it);
     if is_all(&|seen| seen.status == 200) && health.status != 200 {
-        state
-            .verdict
-            .violate(format!("I8: health is {} while courses are told: {}", health.status, health.body));
+        problems.push(format!("I8: health is {} while courses are told: {}", health.status, health.body));
     }
     let rows = body["exchanges"].as_array().cloned().unwrap_or_default();
     let exchanger = recent[0].exchanger.clone();
     if is_all(&|seen| seen.is_from(&exchanger)) {
         let status = rows.iter().find(|row| row["name"] == *exchanger).map(|row| row["status"].clone());
         if status != Some("fresh".into()) {
-            state.verdict.violate(format!("I8: {exchanger} answers, and health says that it is {status:?}"));
+            problems.push(format!("I8: {exchanger} answers, and health says that it is {status:?}"));
         }
     }
     if is_all(&|seen| seen.status == 503) && body["status"] == "ok" {
-        state.verdict.violate("I8: health is ok while no course is told".to_owned());
+        problems.push("I8: health is ok while no course is told".to_owned());
     }
+    problems
 }
 
 /// How often each exchange has been dialled since the start.

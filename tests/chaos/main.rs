@@ -5,6 +5,7 @@
 //! - `--row D-01` runs the rows whose name begins so; it may stand several times.
 //! - `--full` runs them at full length, one after the other, and judges how long answers took. That takes two hours.
 //! - `--jobs N` runs so many rows at a time.
+//! - `--minutes N` is how long the soak (O-01) lasts instead of two hours, or of the seconds of its short form.
 //! - `--seed N` makes the random choices of an earlier run again.
 //!
 //! Each row prints one JSON line, and a table comes at the end; the exit code is 0 if every row passed. Rows of small
@@ -21,14 +22,18 @@ use std::thread;
 use self::row::{Figures, Options, Row};
 
 mod asked;
+mod bugs;
 mod checker;
+mod counted;
 mod disk;
 mod load;
 mod outside;
+mod prices;
 mod relay;
 mod row;
 mod service;
 mod site;
+mod soak;
 mod storage;
 mod target;
 mod transport;
@@ -51,7 +56,7 @@ fn main() -> ExitCode {
         return service::run(arguments);
     }
     let options = Options::read(std::env::args().skip(1));
-    let rows: Vec<Row> = [storage::rows(), transport::rows()]
+    let rows: Vec<Row> = [bugs::rows(), prices::rows(), storage::rows(), transport::rows(), vec![soak::ROW]]
         .into_iter()
         .flatten()
         .filter(|row| options.wants(row.id))

@@ -13,6 +13,8 @@ pub(crate) struct Options {
     /// At full length, for the night.
     pub(crate) full: bool,
     pub(crate) seed: u64,
+    /// How long the soak lasts.
+    pub(crate) soak: Duration,
     /// Rows that run at the same time. More than one disturb each other's times, and not what is counted.
     pub(crate) jobs: usize,
 }
@@ -43,17 +45,22 @@ pub(crate) struct Figures {
 
 impl Options {
     pub(crate) fn read(mut arguments: impl Iterator<Item = String>) -> Self {
-        let mut options = Self { rows: Vec::new(), full: false, seed: rand::random(), jobs: 0 };
+        let mut options =
+            Self { rows: Vec::new(), full: false, seed: rand::random(), soak: Duration::ZERO, jobs: 0 };
         let number = |text: Option<String>| text.and_then(|text| text.parse::<u64>().ok()).expect("a number");
         while let Some(argument) = arguments.next() {
             match argument.as_str() {
                 "--full" => options.full = true,
                 "--row" => options.rows.extend(arguments.next()),
                 "--seed" => options.seed = number(arguments.next()),
+                "--minutes" => options.soak = Duration::from_secs(60 * number(arguments.next())),
                 "--jobs" => options.jobs = usize::try_from(number(arguments.next())).unwrap(),
                 // `cargo test` passes filters and flags of its own; `--all` is what happens anyway.
                 _ => {}
             }
+        }
+        if options.soak.is_zero() {
+            options.soak = options.scaled(Duration::from_secs(20), Duration::from_secs(7200));
         }
         if options.jobs == 0 {
             options.jobs = options.scaled(SHORT_JOBS, 1);

@@ -144,6 +144,8 @@ impl Plan {
         if self.exchanges.contains(&"coingecko") {
             settings.insert("reference_priority".to_owned(), "[\"coingecko\"]".to_owned());
         }
+        // A list without items is no setting.
+        settings.retain(|_, value| value != "[]");
         settings.extend(self.settings.clone());
         for (key, value) in &settings {
             writeln!(toml, "{key} = {value}").unwrap();
@@ -174,6 +176,11 @@ pub(crate) fn quoted(text: &str) -> String {
     Value::from(text).to_string()
 }
 
+/// The program: the one of this build, or the one that `RATEBOOK_PROGRAM` names, such as a release.
+fn program() -> PathBuf {
+    std::env::var_os("RATEBOOK_PROGRAM").map_or_else(|| env!("CARGO_BIN_EXE_ratebook").into(), PathBuf::from)
+}
+
 /// The program as a process of its own; it is killed with its handle.
 pub(crate) struct Process {
     child: Child,
@@ -192,8 +199,7 @@ impl Process {
         let log = directory.join(format!("{name}.log"));
         let errors = fs::OpenOptions::new().create(true).append(true).open(&log).unwrap();
         let output = errors.try_clone().unwrap();
-        let program = env!("CARGO_BIN_EXE_ratebook").to_owned();
-        let mut words = launcher.iter().chain([&program]);
+        let mut words = launcher.iter().map(PathBuf::from).chain([program()]);
         let child = Command::new(words.next().unwrap())
             .args(words)
             .args(arguments)
@@ -446,6 +452,20 @@ impl Control {
     /// Plays a fault.
     pub(crate) fn break_exchange(&self, exchange: &str, fault: &Value) {
         self.post(&format!("{exchange}/faults"), fault);
+    }
+
+    /// Plays a fault, and gives its number.
+    pub(crate) fn order(&self, exchange: &str, fault: &Value) -> u64 {
+        let mut wire = Wire::to(self.address);
+        let reply = wire.send("POST", &format!("/control/{exchange}/faults"), &fault.to_string()).unwrap();
+        reply.json()["id"].as_u64().unwrap_or_else(|| panic!("{exchange} {fault}: {}", reply.body))
+    }
+
+    /// Ends the fault of this number.
+    pub(crate) fn end(&self, exchange: &str, number: u64) {
+        let mut wire = Wire::to(self.address);
+        let reply = wire.send("DELETE", &format!("/control/{exchange}/faults?id={number}"), "").unwrap();
+        assert_eq!(reply.status, 200, "{}", reply.body);
     }
 
     /// Any order.

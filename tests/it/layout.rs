@@ -269,6 +269,20 @@ fn a_panic_unwinds_in_the_release_profile() {
 }
 
 #[test]
+fn a_build_without_named_features_breaks_nothing_on_purpose() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let manifest: toml::Table = fs::read_to_string(root.join("Cargo.toml")).unwrap().parse().unwrap();
+    let breaking = ["failpoints", "fault-injection"];
+    let names_one = |text: &str| breaking.iter().any(|feature| text.contains(feature));
+    assert_eq!(manifest["features"].get("default"), None);
+    assert!(!names_one(&manifest["dependencies"].to_string()));
+    assert!(names_one(&manifest["dev-dependencies"]["ratebook"].to_string()), "tests have neither");
+    // What is deployed is built by this file alone.
+    let image = fs::read_to_string(root.join("deploy/Dockerfile")).unwrap();
+    assert!(image.contains("cargo build --release") && !names_one(&image), "{image}");
+}
+
+#[test]
 fn every_invariant_is_listed_in_the_doc_of_the_crate() {
     let root = Path::new(env!("CARGO_MANIFEST_DIR"));
     let read = |path: &str| fs::read_to_string(root.join(path)).unwrap();

@@ -17,6 +17,7 @@ use super::{ExchangeActor, fail_point, lifetime};
 use crate::clock;
 use crate::exchange::{Feed, Frame, Request, Signal, Socket, Source};
 use crate::market::Moment;
+use crate::seeded_bug::{self, SeededBug};
 
 impl ExchangeActor {
     /// Dials if a socket is missing, or has to be replaced.
@@ -125,6 +126,9 @@ impl ExchangeActor {
     fn open(&mut self, socket: &Socket, dialled: Dialled, now: Moment, ctx: &mut Context<Self>) {
         let limits = &self.setup.limits;
         self.sockets.num_opened += 1;
+        if seeded_bug::is_on(SeededBug::BackoffResetsOnConnect) {
+            self.sockets.backoff.reset();
+        }
         let number = self.sockets.num_opened;
         let (read_half, write_half) = tokio::io::split(dialled.socket);
         let (writer, pen, pongs) = wire::writer(write_half, socket.min_gap, limits.write_timeout);

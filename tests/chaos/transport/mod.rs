@@ -32,7 +32,7 @@ mod subscriptions;
 
 /// One of each family of wire protocol: plain JSON, JSON with the protocol's own heartbeats, packed frames with pings
 /// of the server, a hand-shake over REST before the dial, and REST alone.
-const FAMILIES: [&str; 4] = ["binance", "kraken", "htx", "kucoin"];
+pub(crate) const FAMILIES: [&str; 4] = ["binance", "kraken", "htx", "kucoin"];
 
 /// Exchanges that are tried at the same time.
 const LANES: usize = 4;

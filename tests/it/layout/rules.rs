@@ -10,8 +10,8 @@ pub(super) type Rule = fn(&SourceFile) -> Vec<(usize, String)>;
 /// What each part of the crate may name of the others. `app` and `cli` put the parts together and may name all.
 const MAY_NAME: &[(&str, &[&str])] = &[
     ("market", &[]),
-    ("rate_book", &["market"]),
-    ("exchange", &["market", "rate_book", "supervisor", "clock", "config", "metrics"]),
+    ("rate_book", &["market", "seeded_bug"]),
+    ("exchange", &["market", "rate_book", "supervisor", "clock", "config", "metrics", "seeded_bug"]),
     ("history", &["market", "rate_book"]),
     ("http", &["market", "rate_book", "history", "clock", "config", "metrics"]),
     ("persist", &["market", "rate_book", "history", "supervisor", "clock", "config"]),
@@ -22,6 +22,7 @@ const MAY_NAME: &[(&str, &[&str])] = &[
     ("logging", &["config", "clock"]),
     ("clock", &["market"]),
     ("metrics", &["market"]),
+    ("seeded_bug", &[]),
 ];
 
 /// Crates that only some parts may name, and which.

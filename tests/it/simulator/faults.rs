@@ -82,6 +82,32 @@ async fn a_delay_holds_back_frames_and_answers_in_their_order() {
 }
 
 #[actix_web::test]
+async fn shuffled_prices_overtake_each_other_and_come_twice() {
+    let sim = Sim::start(|_| {}).await;
+    let mut socket = sim.listening().await;
+    sim.fault("binance", json!({ "kind": "shuffle" })).await;
+    let (mut numbers, mut overtaken) = (Vec::new(), 0);
+    for _ in 0..33 {
+        let u = socket.json().await["u"].as_u64().unwrap();
+        overtaken += u32::from(numbers.last().is_some_and(|last| *last > u));
+        numbers.push(u);
+    }
+    let num_frames = numbers.len();
+    numbers.sort_unstable();
+    numbers.dedup();
+    assert!(overtaken > 5 && numbers.len() < num_frames, "{overtaken} {numbers:?}");
+}
+
+#[actix_web::test]
+async fn stray_prices_are_of_symbols_that_nobody_asked_for() {
+    let sim = Sim::start(|_| {}).await;
+    let mut socket = sim.listening().await;
+    assert_eq!(socket.json().await["s"], "BTCUSDT");
+    sim.fault("binance", json!({ "kind": "stray" })).await;
+    while socket.json().await["s"] == "BTCUSDT" {}
+}
+
+#[actix_web::test]
 async fn garbage_comes_instead_of_prices_and_not_of_acknowledgements() {
     let sim = Sim::start(|_| {}).await;
     sim.fault("binance", json!({ "kind": "garbage", "body": "rubbish" })).await;
