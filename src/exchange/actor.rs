@@ -14,7 +14,7 @@ use log::{debug, info, warn};
 
 use super::bans::{Ban, Bans};
 use super::dial_budget::DialBudget;
-use super::{Exchange, Feed};
+use super::{Exchange, Feed, Socket};
 use crate::clock;
 use crate::market::{ExchangeName, Moment, Quote, Refusal, Transport};
 use crate::metrics::ExchangeMetrics;
@@ -338,6 +338,16 @@ fn unnoticed(before: Moment, now: Moment) -> Duration {
     let by_monotonic = TimeDelta::from_std(stopped).unwrap_or(TimeDelta::MAX);
     let suspended = (now.wall - before.wall).checked_sub(&by_monotonic).unwrap_or(TimeDelta::MAX);
     stopped.max(suspended.abs().to_std().unwrap_or_default())
+}
+
+/// The age at which a socket is replaced. A test may shorten it, in milliseconds:
+/// `FAILPOINTS="exchange::lifetime(binance)=return(10000)"`.
+#[cfg_attr(not(feature = "failpoints"), expect(unused_variables, reason = "only tests have fail points"))]
+fn lifetime(socket: &Socket, name: ExchangeName) -> Option<Duration> {
+    fail::fail_point!(&format!("exchange::lifetime({name})"), |ms| {
+        ms?.parse().ok().map(Duration::from_millis)
+    });
+    socket.lifetime
 }
 
 /// A place where a test may break the actor of one exchange: `FAILPOINTS="exchange::timer(binance)=1*panic"`.

@@ -100,7 +100,7 @@ pub(crate) struct Seen {
     pub(crate) reason: String,
     /// Of a 200.
     pub(crate) exchanger: String,
-    age: Duration,
+    pub(crate) age: Duration,
     courses: Vec<(String, f64)>,
 }
 
@@ -207,12 +207,18 @@ impl Truth {
                 match list.back_mut() {
                     // After a gap it may have been another one and the same again.
                     Some(last) if last.value == value && !is_after_a_gap => last.last_seen = answered_at,
-                    _ => list.push_back(Published {
-                        first_seen,
-                        last_seen: answered_at,
-                        value,
-                        is_after_a_gap,
-                    }),
+                    replaced => {
+                        // It may have stood until now.
+                        if let Some(replaced) = replaced {
+                            replaced.last_seen = answered_at;
+                        }
+                        list.push_back(Published {
+                            first_seen,
+                            last_seen: answered_at,
+                            value,
+                            is_after_a_gap,
+                        });
+                    }
                 }
                 while list.len() > 1 && list[0].last_seen + REMEMBERED < at {
                     list.pop_front();
@@ -675,7 +681,12 @@ fn dialled(metrics: &str) -> HashMap<String, f64> {
     let read = |line: &str| {
         let (labels, number) = line.rsplit_once("} ")?;
         let (_, name) = labels.split_once("exchange=\"")?;
-        Some((name.split('"').next()?.to_owned(), number.parse().ok()?))
+        Some((name.split('"').next()?.to_owned(), number.parse::<f64>().ok()?))
     };
-    lines.filter_map(read).collect()
+    // Dials that opened and those that failed are counted apart.
+    let mut dialled = HashMap::new();
+    for (name, number) in lines.filter_map(read) {
+        *dialled.entry(name).or_insert(0.0) += number;
+    }
+    dialled
 }

@@ -21,6 +21,7 @@ use std::thread;
 
 use self::row::{Figures, Options, Row};
 
+mod asked;
 mod bugs;
 mod checker;
 mod counted;
@@ -28,6 +29,7 @@ mod disk;
 mod load;
 mod outside;
 mod prices;
+mod relay;
 mod row;
 mod service;
 mod site;

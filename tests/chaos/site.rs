@@ -10,6 +10,8 @@ use std::io::{BufRead, BufReader};
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
+use std::sync::{Condvar, Mutex};
+use std::thread;
 use std::time::Duration;
 
 use ratebook::exchange::{self, EXCHANGES, Kind};
@@ -36,6 +38,9 @@ pub(crate) struct Plan {
     /// Settings of one exchange.
     of_exchanges: BTreeMap<&'static str, BTreeMap<String, String>>,
     environment: BTreeMap<String, String>,
+    /// What stands before the program, and its arguments behind `serve`.
+    launcher: Vec<String>,
+    arguments: Vec<String>,
     seed: u64,
     simulator_speed: u32,
 }
@@ -48,6 +53,8 @@ impl Plan {
             settings: BTreeMap::new(),
             of_exchanges: BTreeMap::new(),
             environment: BTreeMap::new(),
+            launcher: Vec::new(),
+            arguments: Vec::new(),
             seed,
             simulator_speed: SPEED,
         };
@@ -76,10 +83,26 @@ impl Plan {
         self
     }
 
+    /// With an exchange at other addresses.
+    pub(crate) fn at(self, exchange: &'static str, rest_url: &str, ws_url: &str) -> Self {
+        self.with_of(exchange, "rest_url", &quoted(rest_url)).with_of(exchange, "ws_url", &quoted(ws_url))
+    }
+
     /// With a variable of the environment.
     pub(crate) fn with_variable(mut self, name: &str, value: &str) -> Self {
         self.environment.insert(name.to_owned(), value.to_owned());
         self
+    }
+
+    /// With another argument of `serve`.
+    pub(crate) fn with_argument(mut self, argument: &str) -> Self {
+        self.arguments.push(argument.to_owned());
+        self
+    }
+
+    /// With a program that becomes the service: it is given the service and its arguments.
+    pub(crate) fn launched_by(self, launcher: &[&str]) -> Self {
+        Self { launcher: launcher.iter().map(|&word| word.to_owned()).collect(), ..self }
     }
 
     /// With fail points, as the crate `fail` reads them.
@@ -169,13 +192,16 @@ impl Process {
     pub(crate) fn start(
         directory: &Path,
         name: &str,
+        launcher: &[String],
         arguments: &[&str],
         environment: &BTreeMap<String, String>,
     ) -> Self {
         let log = directory.join(format!("{name}.log"));
         let errors = fs::OpenOptions::new().create(true).append(true).open(&log).unwrap();
         let output = errors.try_clone().unwrap();
-        let child = Command::new(program())
+        let mut words = launcher.iter().map(PathBuf::from).chain([program()]);
+        let child = Command::new(words.next().unwrap())
+            .args(words)
             .args(arguments)
             .current_dir(directory)
             .env_clear()
@@ -270,6 +296,32 @@ impl Drop for Process {
     }
 }
 
+/// Sites for each processor: more would measure how long each waits for the others.
+const SITES_FOR_A_PROCESSOR: usize = 3;
+
+/// How many sites run.
+static RUNNING: (Mutex<usize>, Condvar) = (Mutex::new(0), Condvar::new());
+
+/// The right to run a site. Whoever holds one and waits for another may wait for ever.
+struct Permit;
+
+impl Permit {
+    fn wait() -> Self {
+        let most = thread::available_parallelism().map_or(1, usize::from) * SITES_FOR_A_PROCESSOR;
+        let (running, ended) = (&RUNNING.0, &RUNNING.1);
+        let mut running = ended.wait_while(running.lock().unwrap(), |running| *running >= most).unwrap();
+        *running += 1;
+        Self
+    }
+}
+
+impl Drop for Permit {
+    fn drop(&mut self) {
+        *RUNNING.0.lock().unwrap() -= 1;
+        RUNNING.1.notify_one();
+    }
+}
+
 /// A running site.
 pub(crate) struct Site {
     pub(crate) plan: Plan,
@@ -279,6 +331,7 @@ pub(crate) struct Site {
     pub(crate) simulator: Process,
     pub(crate) simulator_address: SocketAddr,
     directory: TempDir,
+    _permit: Permit,
 }
 
 impl Site {
@@ -289,10 +342,11 @@ impl Site {
 
     /// Starts the simulator, does something to it, and starts the service then.
     pub(crate) fn start_after(plan: Plan, prepare: impl FnOnce(&Control)) -> Self {
+        let permit = Permit::wait();
         let directory = tempfile::tempdir().unwrap();
         let (seed, speed) = (plan.seed.to_string(), plan.simulator_speed.to_string());
         let arguments = ["simulate", "--listen", "127.0.0.1:0", "--seed", &seed, "--speed", &speed];
-        let mut simulator = Process::start(directory.path(), "simulator", &arguments, &BTreeMap::new());
+        let mut simulator = Process::start(directory.path(), "simulator", &[], &arguments, &BTreeMap::new());
         let simulator_address = simulator.address_after("simulator listens on http://", 0);
         let control = Control { address: simulator_address };
         prepare(&control);
@@ -303,7 +357,7 @@ impl Site {
         )
         .unwrap();
         let (service, address) = serve(&plan, directory.path());
-        Self { plan, service, address, simulator, simulator_address, directory }
+        Self { plan, service, address, simulator, simulator_address, directory, _permit: permit }
     }
 
     /// A site whose service answers with courses of the first exchange, over its socket if it has one.
@@ -376,7 +430,9 @@ fn has_socket(row: &Value) -> bool {
 
 fn serve(plan: &Plan, directory: &Path) -> (Process, SocketAddr) {
     let from = fs::read_to_string(directory.join("service.log")).map_or(0, |log| log.lines().count());
-    let mut service = Process::start(directory, "service", &["serve"], &plan.environment);
+    let arguments: Vec<&str> =
+        ["serve"].into_iter().chain(plan.arguments.iter().map(String::as_str)).collect();
+    let mut service = Process::start(directory, "service", &plan.launcher, &arguments, &plan.environment);
     let address = service.address_after("listening on http://", from);
     (service, address)
 }

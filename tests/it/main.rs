@@ -10,7 +10,6 @@ mod clients;
 mod databases;
 mod documents;
 mod exchanges;
-mod failover;
 mod fiat;
 mod fixtures;
 mod http;
