@@ -6,10 +6,10 @@
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use std::fs;
-use std::io::{BufRead, BufReader};
+use std::io::{BufRead, BufReader, Write};
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
+use std::process::{Child, ChildStdin, Command, Stdio};
 use std::time::Duration;
 
 use ratebook::exchange::{self, EXCHANGES, Kind};
@@ -36,6 +36,8 @@ pub(crate) struct Plan {
     /// Settings of one exchange.
     of_exchanges: BTreeMap<&'static str, BTreeMap<String, String>>,
     environment: BTreeMap<String, String>,
+    /// Whether fail points can be set while the service runs.
+    takes_fail_points: bool,
     seed: u64,
     simulator_speed: u32,
 }
@@ -48,6 +50,7 @@ impl Plan {
             settings: BTreeMap::new(),
             of_exchanges: BTreeMap::new(),
             environment: BTreeMap::new(),
+            takes_fail_points: false,
             seed,
             simulator_speed: SPEED,
         };
@@ -85,6 +88,11 @@ impl Plan {
     /// With fail points, as the crate `fail` reads them.
     pub(crate) fn with_fail_points(self, fail_points: &str) -> Self {
         self.with_variable("FAILPOINTS", fail_points)
+    }
+
+    /// With a service that [`Site::fail`] can break while it runs.
+    pub(crate) fn breakable(self) -> Self {
+        Self { takes_fail_points: true, ..self }
     }
 
     pub(crate) fn with_simulator_speed(self, simulator_speed: u32) -> Self {
@@ -162,6 +170,8 @@ fn program() -> PathBuf {
 pub(crate) struct Process {
     child: Child,
     log: PathBuf,
+    /// Where fail points are told.
+    fail_points: Option<ChildStdin>,
 }
 
 impl Process {
@@ -172,20 +182,36 @@ impl Process {
         arguments: &[&str],
         environment: &BTreeMap<String, String>,
     ) -> Self {
+        let mut command = Command::new(program());
+        command.args(arguments).stdin(Stdio::null());
+        Self::spawn(command, directory, name, environment)
+    }
+
+    /// The same, with fail points that can be set while it runs.
+    pub(crate) fn start_breakable(
+        directory: &Path,
+        name: &str,
+        arguments: &[&str],
+        environment: &BTreeMap<String, String>,
+    ) -> Self {
+        let mut command = Command::new(std::env::current_exe().unwrap());
+        command.arg("--program").args(arguments).stdin(Stdio::piped());
+        Self::spawn(command, directory, name, environment)
+    }
+
+    fn spawn(
+        mut command: Command,
+        directory: &Path,
+        name: &str,
+        environment: &BTreeMap<String, String>,
+    ) -> Self {
         let log = directory.join(format!("{name}.log"));
         let errors = fs::OpenOptions::new().create(true).append(true).open(&log).unwrap();
         let output = errors.try_clone().unwrap();
-        let child = Command::new(program())
-            .args(arguments)
-            .current_dir(directory)
-            .env_clear()
-            .envs(environment)
-            .stdin(Stdio::null())
-            .stdout(output)
-            .stderr(errors)
-            .spawn()
-            .unwrap();
-        Self { child, log }
+        command.current_dir(directory).env_clear().envs(environment).stdout(output).stderr(errors);
+        let mut child = command.spawn().unwrap();
+        let fail_points = child.stdin.take();
+        Self { child, log, fail_points }
     }
 
     pub(crate) fn pid(&self) -> u32 {
@@ -313,6 +339,12 @@ impl Site {
         site
     }
 
+    /// Sets a fail point of a breakable service, as the crate `fail` reads its actions.
+    pub(crate) fn fail(&self, point: &str, actions: &str) {
+        let mut input = self.service.fail_points.as_ref().expect("a breakable service");
+        writeln!(input, "{point}={actions}").unwrap();
+    }
+
     /// Waits until every exchange is fresh, and the first answers.
     pub(crate) fn settle(&self) {
         wait_until("every exchange is fresh, and the first answers", || {
@@ -376,7 +408,8 @@ fn has_socket(row: &Value) -> bool {
 
 fn serve(plan: &Plan, directory: &Path) -> (Process, SocketAddr) {
     let from = fs::read_to_string(directory.join("service.log")).map_or(0, |log| log.lines().count());
-    let mut service = Process::start(directory, "service", &["serve"], &plan.environment);
+    let start = if plan.takes_fail_points { Process::start_breakable } else { Process::start };
+    let mut service = start(directory, "service", &["serve"], &plan.environment);
     let address = service.address_after("listening on http://", from);
     (service, address)
 }
@@ -429,6 +462,12 @@ impl Control {
     /// What an exchange was asked since an entry: entries of this kind (`request`, `connect`, `frame`, `pong`, `close`).
     pub(crate) fn log(&self, exchange: &str, kind: &str, after: u64) -> Vec<Value> {
         let told = self.get(&format!("log?exchange={exchange}&kind={kind}&after={after}"));
+        told["entries"].as_array().cloned().unwrap_or_default()
+    }
+
+    /// The same from the beginning.
+    pub(crate) fn log_from_start(&self, exchange: &str, kind: &str) -> Vec<Value> {
+        let told = self.get(&format!("log?exchange={exchange}&kind={kind}"));
         told["entries"].as_array().cloned().unwrap_or_default()
     }
 
