@@ -37,12 +37,14 @@ mod soak;
 mod storage;
 mod target;
 mod transport;
+mod web;
 mod wire;
 
 /// Real databases that can be broken, as the other tests have them.
 #[path = "../it/support"]
 #[expect(dead_code, reason = "rows need no database that survives the loss of power")]
 mod support {
+    pub(crate) mod bad_requests;
     pub(crate) mod postgres;
     pub(crate) mod sqlite;
 
@@ -59,12 +61,19 @@ fn main() -> ExitCode {
         _ => {}
     }
     let options = Options::read(std::env::args().skip(1));
-    let rows: Vec<Row> =
-        [actors::rows(), bugs::rows(), prices::rows(), storage::rows(), transport::rows(), vec![soak::ROW]]
-            .into_iter()
-            .flatten()
-            .filter(|row| options.wants(row.id))
-            .collect();
+    let rows: Vec<Row> = [
+        actors::rows(),
+        bugs::rows(),
+        prices::rows(),
+        storage::rows(),
+        transport::rows(),
+        web::rows(),
+        vec![soak::ROW],
+    ]
+    .into_iter()
+    .flatten()
+    .filter(|row| options.wants(row.id))
+    .collect();
     let (alone, beside): (Vec<Row>, Vec<Row>) = rows.iter().partition(|row| row.runs_alone());
     let (waiting, outcomes) = (Mutex::new(beside.iter()), Mutex::new(Vec::new()));
     let try_out = |row: &Row| {
