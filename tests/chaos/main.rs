@@ -27,6 +27,7 @@ mod checker;
 mod counted;
 mod disk;
 mod load;
+mod operation;
 mod outside;
 mod prices;
 mod program;
@@ -42,9 +43,10 @@ mod wire;
 
 /// Real databases that can be broken, as the other tests have them.
 #[path = "../it/support"]
-#[expect(dead_code, reason = "rows need no database that survives the loss of power")]
+#[expect(dead_code, reason = "rows need no database that survives the loss of power, and no guarded broker")]
 mod support {
     pub(crate) mod bad_requests;
+    pub(crate) mod nats;
     pub(crate) mod postgres;
     pub(crate) mod sqlite;
 
@@ -64,6 +66,7 @@ fn main() -> ExitCode {
     let rows: Vec<Row> = [
         actors::rows(),
         bugs::rows(),
+        operation::rows(),
         prices::rows(),
         storage::rows(),
         transport::rows(),
