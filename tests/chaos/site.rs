@@ -465,12 +465,6 @@ impl Control {
         told["entries"].as_array().cloned().unwrap_or_default()
     }
 
-    /// The same from the beginning.
-    pub(crate) fn log_from_start(&self, exchange: &str, kind: &str) -> Vec<Value> {
-        let told = self.get(&format!("log?exchange={exchange}&kind={kind}"));
-        told["entries"].as_array().cloned().unwrap_or_default()
-    }
-
     /// The number of the newest entry of the log.
     pub(crate) fn newest_entry(&self) -> u64 {
         let told = self.get("log");

@@ -1,6 +1,6 @@
 //! Many restarts, and many ends of sockets.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::thread;
 use std::time::Duration;
 
@@ -92,21 +92,25 @@ const ROUNDS: u64 = 4;
 
 pub(super) fn in_sequence(options: &Options) -> Figures {
     let markets = markets();
-    // A database in memory would grow meanwhile.
-    let plan = site_of(&markets, options).with("database_url", "\"sqlite://quotes.db\"");
+    // What is stored would take memory meanwhile: a database, or what SQLite keeps of one.
+    let plan = site_of(&markets, options)
+        .with("database_url", "\"sqlite://quotes.db\"")
+        .with("storage.every", "\"1m\"");
     let site = Site::settled(plan);
     let exchanges = site.plan.exchanges();
     let harm = |exchange: &str| site.fail(&format!("exchange::timer({exchange})"), "1*panic");
-    // What is made once is made in the first round.
+    // What is made once is made in the first round: threads get their memory, and queries their plans.
     heal(&site, &markets, 1, harm);
-    site.settle();
+    heal_hub(&site, exchanges);
     let start = Taken::of(&site);
-    let mut num_restarts = 0;
+    let (mut num_restarts, mut before_last) = (0, 0);
     for _ in 1..options.scaled(2, ROUNDS) {
         heal(&site, &markets, 1, harm);
         num_restarts += markets.len();
     }
-    for _ in 0..options.scaled(1, 3) {
+    for _ in 0..options.scaled(1, 2) {
+        // Every socket is opened anew.
+        before_last = site.control().newest_entry();
         heal_hub(&site, exchanges);
         num_restarts += exchanges.len();
     }
@@ -117,7 +121,7 @@ pub(super) fn in_sequence(options: &Options) -> Figures {
         end = Taken::of(&site);
         end.threads <= most(start.threads) && end.descriptors as u64 <= most(start.descriptors as u64)
     });
-    let open = open_sockets(&site);
+    let open = open_sockets(&site, before_last);
     let is_one_each = open.iter().all(|(_, number)| *number == 1) && !open.is_empty();
     let grown = end.memory_kib as f64 / start.memory_kib as f64;
     Figures {
@@ -150,13 +154,15 @@ fn heal_hub(site: &Site, exchanges: &[&'static str]) {
     site.settle();
 }
 
-/// How many sockets each exchange holds, by the simulator's own log.
-fn open_sockets(site: &Site) -> BTreeMap<&'static str, usize> {
+/// How many sockets that were opened after an entry of the simulator's log each exchange holds.
+fn open_sockets(site: &Site, after: u64) -> BTreeMap<&'static str, usize> {
     let control = site.control();
     let has_socket = |name: &&&'static str| exchange::row(name).is_some_and(|row| !row.ws_url.is_empty());
     let open = |name: &&'static str| {
-        let number = |kind| control.log_from_start(name, kind).len();
-        (*name, number("connect") - number("close"))
+        let ports =
+            |kind| control.log(name, kind, after).into_iter().map(|entry| entry["client_port"].to_string());
+        let closed: BTreeSet<String> = ports("close").collect();
+        (*name, ports("connect").filter(|port| !closed.contains(port)).count())
     };
     site.plan.exchanges().iter().filter(has_socket).map(open).collect()
 }
