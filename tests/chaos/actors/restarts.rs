@@ -89,6 +89,7 @@ const MOST_SHARE: f64 = 1.02;
 
 /// Restarts that each exchange may have within a minute.
 const ROUNDS: u64 = 4;
+const A_MINUTE: Duration = Duration::from_secs(61);
 
 pub(super) fn in_sequence(options: &Options) -> Figures {
     let markets = markets();
@@ -104,15 +105,20 @@ pub(super) fn in_sequence(options: &Options) -> Figures {
     heal_hub(&site, exchanges);
     let start = Taken::of(&site);
     let (mut num_restarts, mut before_last) = (0, 0);
-    for _ in 1..options.scaled(2, ROUNDS) {
-        heal(&site, &markets, 1, harm);
-        num_restarts += markets.len();
-    }
-    for _ in 0..options.scaled(1, 2) {
-        // Every socket is opened anew.
-        before_last = site.control().newest_entry();
-        heal_hub(&site, exchanges);
-        num_restarts += exchanges.len();
+    for minute in 0..options.scaled(1, 2) {
+        if minute > 0 {
+            thread::sleep(A_MINUTE);
+        }
+        for _ in 1..options.scaled(2, ROUNDS) {
+            heal(&site, &markets, 1, harm);
+            num_restarts += markets.len();
+        }
+        for _ in 0..options.scaled(1, 2) {
+            // Every socket is opened anew.
+            before_last = site.control().newest_entry();
+            heal_hub(&site, exchanges);
+            num_restarts += exchanges.len();
+        }
     }
     site.settle();
     let most = |number: u64| (number as f64 * MOST_SHARE) as u64;
