@@ -37,7 +37,7 @@ pub(super) fn over_a_frame(options: &Options) -> Figures {
             healings.extend(heal(&site, group, 1, |exchange| panic_in(&site, "frame", exchange)));
         }
     }
-    figures("a panic over a frame", &healings, &checker.finish())
+    figures(options, "a panic over a frame", &healings, &checker.finish())
 }
 
 pub(super) fn elsewhere(options: &Options) -> Figures {
@@ -61,7 +61,7 @@ pub(super) fn elsewhere(options: &Options) -> Figures {
         // Two restarts, each within its time.
         healings.extend(started.iter().map(|it| Healing { restarted_after: it.restarted_after / 2, ..*it }));
     }
-    figures("a panic in a timer, a future or a start", &healings, &checker.finish())
+    figures(options, "a panic in a timer, a future or a start", &healings, &checker.finish())
 }
 
 fn panic_in(site: &Site, place: &str, exchange: &str) {
