@@ -191,9 +191,10 @@ impl Shelf {
         }
     }
 
-    /// Believes none of the live quotes that were received until now.
-    pub(super) fn distrust(&mut self, now: Moment) {
-        self.distrusted_until = Some(now.monotonic);
+    /// Believes none of the live quotes that were received until then. What is told late takes nothing back: quotes that
+    /// were disbelieved for a later reason stay so.
+    pub(super) fn distrust(&mut self, until: Moment) {
+        self.distrusted_until = self.distrusted_until.max(Some(until.monotonic));
     }
 
     /// Forgets every quote, and keeps the listing.
