@@ -20,3 +20,12 @@ fn a_word_that_comes_late_makes_no_quote_believed_again() {
     assert_eq!(scene.status(BINANCE), Status::Down, "its quotes are older than the sleep");
     assert_eq!(scene.answering(), None);
 }
+
+#[test]
+fn a_new_incarnation_is_another_state_of_the_book_whatever_it_says_first() {
+    let mut scene = Scene::usual();
+    let version = scene.book.version();
+    scene.apply(Event::Reconnect(ReportReconnect { exchange: BINANCE, epoch: Epoch(2) }));
+    assert_ne!(scene.answering(), Some("binance"));
+    assert_ne!(scene.book.version(), version, "an answer that was kept would still count");
+}
