@@ -167,6 +167,15 @@ impl Shelf {
         self.slots[at].kept.as_ref().or(self.slots[at].waiting.as_ref())
     }
 
+    /// The quote of a slot that would count if none went stale: of two fixings the one that began last.
+    pub(super) fn last(&self, at: usize, now: Moment) -> Option<&Kept> {
+        let has_begun = |kept: &&Kept| match kept.quote.validity {
+            Validity::Fixing { starts_at, .. } => starts_at <= now.wall,
+            Validity::Live => true,
+        };
+        self.waiting(at).filter(has_begun).or_else(|| self.kept(at))
+    }
+
     /// The fixing of a slot that waits for its date.
     pub(super) fn waiting(&self, at: usize) -> Option<&Kept> {
         self.slots[at].waiting.as_ref()

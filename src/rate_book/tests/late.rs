@@ -29,3 +29,19 @@ fn a_new_incarnation_is_another_state_of_the_book_whatever_it_says_first() {
     assert_ne!(scene.answering(), Some("binance"));
     assert_ne!(scene.book.version(), version, "an answer that was kept would still count");
 }
+
+#[test]
+fn the_age_of_a_fixing_that_has_ended_is_told_by_the_last_one_that_began() {
+    let mut scene = Scene::usual();
+    scene.fix("2026-11-21", &[("USD-RUB", "81"), ("KZT-RUB", "0.17"), ("EUR-RUB", "91")]);
+    scene.now = Moment { wall: "2026-12-01T00:00:00+03:00".parse().unwrap(), ..scene.now };
+    scene.tick();
+    let wanted = Wanted::All(vec![direction("USD-RUB")]);
+    let request = GetCourses { exchanger: Some(CBR), wanted, max_age: None };
+    let Err(CoursesError::Stale(judgements) | CoursesError::Down(judgements)) =
+        scene.book.courses(&request, scene.now)
+    else {
+        panic!("it has ended")
+    };
+    assert_eq!(judgements[0].age, Some(Duration::from_secs(10 * 24 * 3600)));
+}
