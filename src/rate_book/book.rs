@@ -332,6 +332,12 @@ impl Book {
         changes
     }
 
+    /// Looks at the clocks, as every event does: whoever asks first after the machine has slept is not told what was
+    /// fresh before.
+    pub fn look(&mut self, now: Moment) -> Vec<Change> {
+        self.observe(now)
+    }
+
     /// Says what changed by the mere passing of time.
     pub fn tick(&mut self, now: Moment) -> Vec<Change> {
         let mut changes = self.observe(now);

@@ -31,6 +31,15 @@ fn a_new_incarnation_is_another_state_of_the_book_whatever_it_says_first() {
 }
 
 #[test]
+fn who_looks_at_the_clocks_first_after_a_sleep_is_not_told_what_was_fresh_before() {
+    let mut scene = Scene::usual();
+    scene.now = after_sleep(scene.now, 10);
+    let changes = scene.book.look(scene.now);
+    assert!(matches!(changes.as_slice(), [Change::ClockJumped { .. }]), "{changes:?}");
+    assert_eq!(scene.answering(), None);
+}
+
+#[test]
 fn the_age_of_a_fixing_that_has_ended_is_told_by_the_last_one_that_began() {
     let mut scene = Scene::usual();
     scene.fix("2026-11-21", &[("USD-RUB", "81"), ("KZT-RUB", "0.17"), ("EUR-RUB", "91")]);
