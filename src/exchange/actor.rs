@@ -14,7 +14,7 @@ use log::{debug, info, warn};
 
 use super::bans::{Ban, Bans};
 use super::dial_budget::DialBudget;
-use super::{Exchange, Feed};
+use super::{Exchange, Feed, Socket};
 use crate::clock;
 use crate::market::{ExchangeName, Moment, Quote, Refusal, Transport};
 use crate::metrics::ExchangeMetrics;
@@ -173,6 +173,9 @@ impl ExchangeActor {
     /// Looks at everything that has a deadline.
     fn tick(&mut self, now: Moment, ctx: &mut Context<Self>) {
         fail_point("timer", self.setup.name);
+        if waits_for_ever(self.setup.name) {
+            ctx.wait(actix::fut::wrap_future(std::future::pending()));
+        }
         self.progress.tick();
         self.mind_clock(now, ctx);
         self.ticked_at = now;
@@ -340,8 +343,25 @@ fn unnoticed(before: Moment, now: Moment) -> Duration {
     stopped.max(suspended.abs().to_std().unwrap_or_default())
 }
 
+/// The age at which a socket is replaced. A test may shorten it, in milliseconds:
+/// `FAILPOINTS="exchange::lifetime(binance)=return(10000)"`.
+#[cfg_attr(not(feature = "failpoints"), expect(unused_variables, reason = "only tests have fail points"))]
+fn lifetime(socket: &Socket, name: ExchangeName) -> Option<Duration> {
+    fail::fail_point!(&format!("exchange::lifetime({name})"), |ms| {
+        ms?.parse().ok().map(Duration::from_millis)
+    });
+    socket.lifetime
+}
+
 /// A place where a test may break the actor of one exchange: `FAILPOINTS="exchange::timer(binance)=1*panic"`.
 #[cfg_attr(not(feature = "failpoints"), expect(unused_variables, reason = "only tests have fail points"))]
 fn fail_point(place: &str, name: ExchangeName) {
     fail::fail_point!(&format!("exchange::{place}({name})"));
+}
+
+/// Whether a test wants the actor to wait for what never comes: `FAILPOINTS="exchange::wait(binance)=1*return"`.
+#[cfg_attr(not(feature = "failpoints"), expect(unused_variables, reason = "only tests have fail points"))]
+fn waits_for_ever(name: ExchangeName) -> bool {
+    fail::fail_point!(&format!("exchange::wait({name})"), |_| true);
+    false
 }

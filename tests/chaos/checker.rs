@@ -52,6 +52,9 @@ const JUDGED_AFTER: Duration = Duration::from_millis(300);
 /// How far `/health` may be behind.
 const HEALTH_WITHIN: Duration = Duration::from_secs(2);
 
+/// For how long after a look at `/health` clients have to go on to see the same, because it may be ahead of them.
+const HEALTH_AFTER: Duration = Duration::from_millis(250);
+
 /// Most dials of an exchange in a minute.
 const MAX_DIALS: f64 = 20.0;
 
@@ -97,7 +100,7 @@ pub(crate) struct Seen {
     pub(crate) reason: String,
     /// Of a 200.
     pub(crate) exchanger: String,
-    age: Duration,
+    pub(crate) age: Duration,
     courses: Vec<(String, f64)>,
 }
 
@@ -115,6 +118,8 @@ pub(crate) struct Verdict {
     pub(crate) exact: u64,
     /// Courses between two prices where the truth was not seen often enough.
     pub(crate) beside_a_gap: u64,
+    /// Courses by way of dollars, where an exchange's own book of the direction is not fresh.
+    pub(crate) by_dollars: u64,
     pub(crate) not_200: u64,
     /// Where there was no answer at all.
     pub(crate) broken: u64,
@@ -134,7 +139,11 @@ impl Verdict {
     }
 
     pub(crate) fn told(&self) -> String {
-        let mut told = format!("{} answers, {} compared", self.answers, self.exact + self.beside_a_gap);
+        let mut told = format!(
+            "{} answers, {} compared",
+            self.answers,
+            self.exact + self.beside_a_gap + self.by_dollars
+        );
         if self.not_200 > 0 {
             told += &format!(", {} not 200", self.not_200);
         }
@@ -172,8 +181,9 @@ struct Truth {
     tick: u64,
 }
 
-/// Longest time for which anything is remembered: no limit of a row is longer.
-const REMEMBERED: Duration = Duration::from_secs(12);
+/// Longest time for which anything is remembered: no limit of a row is longer, and whoever says something old is told
+/// how old it is.
+const REMEMBERED: Duration = Duration::from_secs(60);
 
 impl Truth {
     fn look(&mut self, at: Instant, answered_at: Instant, told: &Value) {
@@ -188,18 +198,27 @@ impl Truth {
             usd.filter_map(|(code, value)| Some((code.clone(), value.as_str()?.parse().ok()?))).collect();
         self.usd.push_back((at, usd));
         for (exchange, quotes) in told["quotes"].as_object().into_iter().flatten() {
-            for direction in ["BTC-USDT", "ETH-USDT"] {
-                let Some(value) = course(quotes, direction) else { continue };
+            let asked = ["BTC-USDT", "ETH-USDT"].map(|direction| (direction, course(quotes, direction)));
+            let dollars =
+                ["BTC-USD", "ETH-USD", "USDT-USD"].map(|direction| (direction, price(&quotes[direction])));
+            for (direction, value) in asked.into_iter().chain(dollars) {
+                let Some(value) = value else { continue };
                 let list = self.published.entry((exchange.clone(), direction.to_owned())).or_default();
                 match list.back_mut() {
                     // After a gap it may have been another one and the same again.
                     Some(last) if last.value == value && !is_after_a_gap => last.last_seen = answered_at,
-                    _ => list.push_back(Published {
-                        first_seen,
-                        last_seen: answered_at,
-                        value,
-                        is_after_a_gap,
-                    }),
+                    replaced => {
+                        // It may have stood until now.
+                        if let Some(replaced) = replaced {
+                            replaced.last_seen = answered_at;
+                        }
+                        list.push_back(Published {
+                            first_seen,
+                            last_seen: answered_at,
+                            value,
+                            is_after_a_gap,
+                        });
+                    }
                 }
                 while list.len() > 1 && list[0].last_seen + REMEMBERED < at {
                     list.pop_front();
@@ -217,15 +236,20 @@ impl Truth {
     }
 }
 
-/// What a direction is by an exchange's published quotes: its middle, or by the last prices in dollars.
+/// What a direction is by an exchange's published quotes: by its own, or by those in dollars.
 fn course(quotes: &Value, direction: &str) -> Option<f64> {
-    let number = |value: &Value| value.as_str()?.parse::<f64>().ok();
-    let own = &quotes[direction];
-    if let (Some(bid), Some(ask)) = (number(&own["bid"]), number(&own["ask"])) {
-        return Some((bid + ask) / 2.0);
+    let in_dollars = |code: &str| price(&quotes[format!("{code}-USD")]);
+    let (base, counter) = direction.split_once('-')?;
+    price(&quotes[direction]).or_else(|| Some(in_dollars(base)? / in_dollars(counter)?))
+}
+
+/// The middle of a published quote, or its last price where it has no book.
+fn price(quote: &Value) -> Option<f64> {
+    let number = |name: &str| quote[name].as_str()?.parse::<f64>().ok();
+    match (number("bid"), number("ask")) {
+        (Some(bid), Some(ask)) => Some((bid + ask) / 2.0),
+        _ => number("last"),
     }
-    let base = direction.split('-').next()?;
-    Some(number(&quotes[format!("{base}-USD")]["last"])? / number(&quotes["USDT-USD"]["last"])?)
 }
 
 #[derive(Default)]
@@ -421,7 +445,7 @@ impl Worker {
     fn watch_health(&self) {
         let mut connection = None;
         let mut dials = VecDeque::<(Instant, HashMap<String, f64>)>::new();
-        let mut was_wrong = false;
+        let mut told = VecDeque::<(Instant, Answer)>::new();
         while !self.is_stopped() {
             let (to, mut wire) = self.connect(connection.take());
             let asked_at = Instant::now();
@@ -431,14 +455,12 @@ impl Worker {
             }
             connection = Some((to, wire));
             let mut state = self.state.lock().unwrap();
-            if let Ok(health) = health {
-                let problems = compare_health(&health, asked_at - self.watch.slack, &state);
-                let is_wrong = !problems.is_empty();
-                // One look may be ahead of what clients have seen.
-                if was_wrong {
-                    problems.into_iter().for_each(|problem| state.verdict.violate(problem));
+            told.extend(health.ok().map(|health| (asked_at, health)));
+            while told.front().is_some_and(|(at, _)| *at + HEALTH_AFTER + self.watch.slack < asked_at) {
+                let Some((at, health)) = told.pop_front() else { break };
+                for problem in compare_health(&health, at, self.watch.slack, &state) {
+                    state.verdict.violate(problem);
                 }
-                was_wrong = is_wrong;
             }
             if let Ok(metrics) = metrics {
                 let now = dialled(&metrics.body);
@@ -576,32 +598,60 @@ fn compare(verdict: &mut Verdict, truth: &Truth, seen: &Seen, watch: Watch) {
                 .violate(format!("I3: {} says {direction} is {value}, and it was {near:?}", seen.exchanger));
             continue;
         }
-        let key = (seen.exchanger.clone(), direction.clone());
-        let published = truth.published.get(&key).into_iter().flatten();
-        let within: Vec<&Published> =
-            published.filter(|it| it.last_seen >= from && it.first_seen <= seen.answered_at).collect();
+        let within = |exchange: &str, direction: &str| -> Vec<&Published> {
+            let published = truth.published.get(&(exchange.to_owned(), direction.to_owned()));
+            let is_within = |it: &&Published| it.last_seen >= from && it.first_seen <= seen.answered_at;
+            published.into_iter().flatten().filter(is_within).collect()
+        };
+        let values = |exchange: &str, code: &str| {
+            range(&mut within(exchange, &format!("{code}-USD")).iter().map(|it| it.value))
+        };
+        // Another source may lend what a dollar of the counter is worth.
+        let by_dollars = || {
+            let base_in_dollars = values(&seen.exchanger, base);
+            let lenders =
+                truth.published.keys().filter(|(_, it)| it.split_once('-') == Some((counter, "USD")));
+            lenders.clone().any(|(lender, _)| {
+                let counter_in_dollars = values(lender, counter);
+                is_between(
+                    *value,
+                    (base_in_dollars.0 / counter_in_dollars.1, base_in_dollars.1 / counter_in_dollars.0),
+                    1e-7,
+                )
+            })
+        };
+        let within = within(&seen.exchanger, direction);
         if within.iter().any(|it| (it.value / value - 1.0).abs() < 1e-9) {
             verdict.exact += 1;
         } else if within.iter().any(|it| it.is_after_a_gap)
             && is_between(*value, range(&mut within.iter().map(|it| it.value)), 1e-4)
         {
             verdict.beside_a_gap += 1;
+        } else if by_dollars() {
+            verdict.by_dollars += 1;
         } else {
-            let told: Vec<f64> = within.iter().map(|it| it.value).collect();
+            let all = truth.published.get(&(seen.exchanger.clone(), direction.clone())).into_iter().flatten();
+            let last_said =
+                all.filter(|it| (it.value / value - 1.0).abs() < 1e-9).map(|it| it.last_seen).next_back();
+            let ago = last_said.map(|at| seen.asked_at.saturating_duration_since(at));
+            let told = range(&mut within.iter().map(|it| it.value));
             verdict.violate(format!(
-                "I1: {} never said that {direction} is {value} within {limit:?}: {told:?}, told age {:?}",
-                seen.exchanger, seen.age
+                "I1: {} says that {direction} is {value}, {:?} old, and said so last {ago:?} before; within {limit:?} it \
+                 said {} other values: {told:?}",
+                seen.exchanger,
+                seen.age,
+                within.len(),
             ));
         }
     }
 }
 
-/// What `/health` said at `told_at` or later has to agree with what clients have seen for longer than it may be behind.
-/// Gives what does not.
-fn compare_health(health: &Answer, told_at: Instant, state: &State) -> Vec<String> {
-    let from = told_at - HEALTH_WITHIN;
-    let first = state.seen.partition_point(|seen| seen.answered_at < from);
-    let recent = &state.seen[first..];
+/// What `/health` said at `told_at` or soon after has to agree with what clients saw all the time around it. Gives what
+/// does not.
+fn compare_health(health: &Answer, told_at: Instant, slack: Duration, state: &State) -> Vec<String> {
+    let (from, to) = (told_at - HEALTH_WITHIN - slack, told_at + HEALTH_AFTER + slack);
+    let at = |moment: Instant| state.seen.partition_point(|seen| seen.answered_at < moment);
+    let recent = &state.seen[at(from)..at(to)];
     // Enough of them, over all of the time.
     if recent.len() < 10 || state.seen.first().is_none_or(|seen| seen.answered_at > from) {
         return Vec::new();
@@ -631,7 +681,12 @@ fn dialled(metrics: &str) -> HashMap<String, f64> {
     let read = |line: &str| {
         let (labels, number) = line.rsplit_once("} ")?;
         let (_, name) = labels.split_once("exchange=\"")?;
-        Some((name.split('"').next()?.to_owned(), number.parse().ok()?))
+        Some((name.split('"').next()?.to_owned(), number.parse::<f64>().ok()?))
     };
-    lines.filter_map(read).collect()
+    // Dials that opened and those that failed are counted apart.
+    let mut dialled = HashMap::new();
+    for (name, number) in lines.filter_map(read) {
+        *dialled.entry(name).or_insert(0.0) += number;
+    }
+    dialled
 }

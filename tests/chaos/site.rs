@@ -4,12 +4,15 @@
 //! tolerances are not.
 
 use std::collections::BTreeMap;
+use std::ffi::OsString;
 use std::fmt::Write as _;
 use std::fs;
-use std::io::{BufRead, BufReader};
+use std::io::{BufRead, BufReader, Write};
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
+use std::process::{Child, ChildStdin, Command, Stdio};
+use std::sync::{Condvar, Mutex};
+use std::thread;
 use std::time::Duration;
 
 use ratebook::exchange::{self, EXCHANGES, Kind};
@@ -36,6 +39,11 @@ pub(crate) struct Plan {
     /// Settings of one exchange.
     of_exchanges: BTreeMap<&'static str, BTreeMap<String, String>>,
     environment: BTreeMap<String, String>,
+    /// What stands before the program, and its arguments behind `serve`.
+    launcher: Vec<String>,
+    arguments: Vec<String>,
+    /// Whether fail points can be set while the service runs.
+    takes_fail_points: bool,
     seed: u64,
     simulator_speed: u32,
 }
@@ -48,6 +56,9 @@ impl Plan {
             settings: BTreeMap::new(),
             of_exchanges: BTreeMap::new(),
             environment: BTreeMap::new(),
+            launcher: Vec::new(),
+            arguments: Vec::new(),
+            takes_fail_points: false,
             seed,
             simulator_speed: SPEED,
         };
@@ -76,15 +87,36 @@ impl Plan {
         self
     }
 
+    /// With an exchange at other addresses.
+    pub(crate) fn at(self, exchange: &'static str, rest_url: &str, ws_url: &str) -> Self {
+        self.with_of(exchange, "rest_url", &quoted(rest_url)).with_of(exchange, "ws_url", &quoted(ws_url))
+    }
+
     /// With a variable of the environment.
     pub(crate) fn with_variable(mut self, name: &str, value: &str) -> Self {
         self.environment.insert(name.to_owned(), value.to_owned());
         self
     }
 
+    /// With another argument of `serve`.
+    pub(crate) fn with_argument(mut self, argument: &str) -> Self {
+        self.arguments.push(argument.to_owned());
+        self
+    }
+
+    /// With a program that becomes the service: it is given the service and its arguments.
+    pub(crate) fn launched_by(self, launcher: &[&str]) -> Self {
+        Self { launcher: launcher.iter().map(|&word| word.to_owned()).collect(), ..self }
+    }
+
     /// With fail points, as the crate `fail` reads them.
     pub(crate) fn with_fail_points(self, fail_points: &str) -> Self {
         self.with_variable("FAILPOINTS", fail_points)
+    }
+
+    /// With a service that [`Site::fail`] can break while it runs.
+    pub(crate) fn breakable(self) -> Self {
+        Self { takes_fail_points: true, ..self }
     }
 
     pub(crate) fn with_simulator_speed(self, simulator_speed: u32) -> Self {
@@ -158,10 +190,17 @@ fn program() -> PathBuf {
     std::env::var_os("RATEBOOK_PROGRAM").map_or_else(|| env!("CARGO_BIN_EXE_ratebook").into(), PathBuf::from)
 }
 
+/// The program with fail points that can be set while it runs: this runner, which reads them from its standard input.
+fn breakable_program() -> Vec<OsString> {
+    vec![std::env::current_exe().unwrap().into(), "--program".into()]
+}
+
 /// The program as a process of its own; it is killed with its handle.
 pub(crate) struct Process {
     child: Child,
     log: PathBuf,
+    /// Where fail points are told.
+    fail_points: Option<ChildStdin>,
 }
 
 impl Process {
@@ -172,20 +211,24 @@ impl Process {
         arguments: &[&str],
         environment: &BTreeMap<String, String>,
     ) -> Self {
+        let mut command = Command::new(program());
+        command.args(arguments).stdin(Stdio::null());
+        Self::spawn(command, directory, name, environment)
+    }
+
+    fn spawn(
+        mut command: Command,
+        directory: &Path,
+        name: &str,
+        environment: &BTreeMap<String, String>,
+    ) -> Self {
         let log = directory.join(format!("{name}.log"));
         let errors = fs::OpenOptions::new().create(true).append(true).open(&log).unwrap();
         let output = errors.try_clone().unwrap();
-        let child = Command::new(program())
-            .args(arguments)
-            .current_dir(directory)
-            .env_clear()
-            .envs(environment)
-            .stdin(Stdio::null())
-            .stdout(output)
-            .stderr(errors)
-            .spawn()
-            .unwrap();
-        Self { child, log }
+        command.current_dir(directory).env_clear().envs(environment).stdout(output).stderr(errors);
+        let mut child = command.spawn().unwrap();
+        let fail_points = child.stdin.take();
+        Self { child, log, fail_points }
     }
 
     pub(crate) fn pid(&self) -> u32 {
@@ -270,6 +313,32 @@ impl Drop for Process {
     }
 }
 
+/// Sites for each processor: more would measure how long each waits for the others.
+const SITES_FOR_A_PROCESSOR: usize = 3;
+
+/// How many sites run.
+static RUNNING: (Mutex<usize>, Condvar) = (Mutex::new(0), Condvar::new());
+
+/// The right to run a site. Whoever holds one and waits for another may wait for ever.
+struct Permit;
+
+impl Permit {
+    fn wait() -> Self {
+        let most = thread::available_parallelism().map_or(1, usize::from) * SITES_FOR_A_PROCESSOR;
+        let (running, ended) = (&RUNNING.0, &RUNNING.1);
+        let mut running = ended.wait_while(running.lock().unwrap(), |running| *running >= most).unwrap();
+        *running += 1;
+        Self
+    }
+}
+
+impl Drop for Permit {
+    fn drop(&mut self) {
+        *RUNNING.0.lock().unwrap() -= 1;
+        RUNNING.1.notify_one();
+    }
+}
+
 /// A running site.
 pub(crate) struct Site {
     pub(crate) plan: Plan,
@@ -279,6 +348,7 @@ pub(crate) struct Site {
     pub(crate) simulator: Process,
     pub(crate) simulator_address: SocketAddr,
     directory: TempDir,
+    _permit: Permit,
 }
 
 impl Site {
@@ -289,6 +359,7 @@ impl Site {
 
     /// Starts the simulator, does something to it, and starts the service then.
     pub(crate) fn start_after(plan: Plan, prepare: impl FnOnce(&Control)) -> Self {
+        let permit = Permit::wait();
         let directory = tempfile::tempdir().unwrap();
         let (seed, speed) = (plan.seed.to_string(), plan.simulator_speed.to_string());
         let arguments = ["simulate", "--listen", "127.0.0.1:0", "--seed", &seed, "--speed", &speed];
@@ -303,7 +374,7 @@ impl Site {
         )
         .unwrap();
         let (service, address) = serve(&plan, directory.path());
-        Self { plan, service, address, simulator, simulator_address, directory }
+        Self { plan, service, address, simulator, simulator_address, directory, _permit: permit }
     }
 
     /// A site whose service answers with courses of the first exchange, over its socket if it has one.
@@ -311,6 +382,12 @@ impl Site {
         let site = Self::start(plan);
         site.settle();
         site
+    }
+
+    /// Sets a fail point of a breakable service, as the crate `fail` reads its actions.
+    pub(crate) fn fail(&self, point: &str, actions: &str) {
+        let mut input = self.service.fail_points.as_ref().expect("a breakable service");
+        writeln!(input, "{point}={actions}").unwrap();
     }
 
     /// Waits until every exchange is fresh, and the first answers.
@@ -376,7 +453,12 @@ fn has_socket(row: &Value) -> bool {
 
 fn serve(plan: &Plan, directory: &Path) -> (Process, SocketAddr) {
     let from = fs::read_to_string(directory.join("service.log")).map_or(0, |log| log.lines().count());
-    let mut service = Process::start(directory, "service", &["serve"], &plan.environment);
+    let program = if plan.takes_fail_points { breakable_program() } else { vec![program().into()] };
+    let words: Vec<OsString> = plan.launcher.iter().map(OsString::from).chain(program).collect();
+    let mut command = Command::new(&words[0]);
+    command.args(&words[1..]).arg("serve").args(&plan.arguments);
+    command.stdin(if plan.takes_fail_points { Stdio::piped() } else { Stdio::null() });
+    let mut service = Process::spawn(command, directory, "service", &plan.environment);
     let address = service.address_after("listening on http://", from);
     (service, address)
 }

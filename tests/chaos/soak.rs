@@ -70,9 +70,7 @@ fn run(options: &Options) -> Figures {
         for exchange in &all {
             site.control().mend(exchange);
         }
-        if options.full {
-            println!("# {:>6.0} s {what}: {}", began.elapsed().as_secs_f64(), checker.so_far().told());
-        }
+        println!("# {:>6.0} s {what}: {}", began.elapsed().as_secs_f64(), checker.so_far().told());
     }
     site.settle();
     let restarts: u64 = restarts(&site.health());

@@ -27,6 +27,8 @@ pub(super) struct Coverage {
 struct Heard {
     frame_at: Option<Moment>,
     body_at: Option<Moment>,
+    /// When the last body was asked for that quoted it.
+    body_quote_at: Option<Moment>,
     /// What the socket last said or, where it has said nothing yet, what the first body said.
     baseline: Option<Quote>,
     contradicted_at: Option<Moment>,
@@ -34,10 +36,10 @@ struct Heard {
     num_absences: u32,
 }
 
-/// What a quote of a body is worth.
+/// What a quote is worth beside what came the other way.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum BodyQuote {
-    /// The socket has said something newer: drop it.
+pub(super) enum Worth {
+    /// The other way has said something newer: drop it.
     Outdated,
     /// It is the newest that is known.
     Newest,
@@ -80,21 +82,27 @@ impl Coverage {
         self.is_listening = false;
     }
 
-    /// The socket quoted.
-    pub(super) fn on_frame(&mut self, quote: &Quote, now: Moment) {
-        let Some(heard) = self.directions.get_mut(&quote.direction) else { return };
+    /// The socket quoted. What was on its way for so long that it was made before a body was asked for is outdated; it
+    /// shows nevertheless that the socket speaks.
+    pub(super) fn on_frame(&mut self, quote: &Quote, now: Moment) -> Worth {
+        let Some(heard) = self.directions.get_mut(&quote.direction) else { return Worth::Newest };
         heard.frame_at = Some(now);
         heard.contradicted_at = None;
         heard.baseline = Some(quote.clone());
+        match (quote.quoted_at, heard.body_quote_at) {
+            (Some(quoted_at), Some(asked_at)) if quoted_at < asked_at.wall => Worth::Outdated,
+            _ => Worth::Newest,
+        }
     }
 
     /// A body that was asked for at `asked_at` quoted.
-    pub(super) fn on_body(&mut self, quote: &Quote, asked_at: Moment, now: Moment) -> BodyQuote {
-        let Some(heard) = self.directions.get_mut(&quote.direction) else { return BodyQuote::Newest };
+    pub(super) fn on_body(&mut self, quote: &Quote, asked_at: Moment, now: Moment) -> Worth {
+        let Some(heard) = self.directions.get_mut(&quote.direction) else { return Worth::Newest };
         if heard.frame_at.is_some_and(|frame_at| frame_at.monotonic > asked_at.monotonic) {
-            return BodyQuote::Outdated;
+            return Worth::Outdated;
         }
         heard.body_at = Some(asked_at);
+        heard.body_quote_at = Some(asked_at);
         heard.num_absences = 0;
         if self.is_listening {
             match &heard.baseline {
@@ -105,7 +113,7 @@ impl Coverage {
                 None => heard.baseline = Some(quote.clone()),
             }
         }
-        BodyQuote::Newest
+        Worth::Newest
     }
 
     /// A round that began at `began_at` has ended well: what it left out will not be in the next one either.
@@ -203,12 +211,25 @@ mod tests {
         let start = crate::clock::now();
         let mut coverage = coverage();
         coverage.on_frame(&quote("BTC-USDT", 100), at(start, 10));
+        assert_eq!(coverage.on_body(&quote("BTC-USDT", 99), at(start, 5), at(start, 20)), Worth::Outdated);
+        assert_eq!(coverage.on_body(&quote("BTC-USDT", 99), at(start, 15), at(start, 20)), Worth::Newest);
+        assert_eq!(coverage.on_body(&quote("ETH-USDT", 10), at(start, 5), at(start, 20)), Worth::Newest);
+    }
+
+    #[test]
+    fn a_frame_is_dropped_if_it_was_made_before_a_body_was_asked_for() {
+        let start = crate::clock::now();
+        let mut coverage = coverage();
+        coverage.on_body(&quote("BTC-USDT", 100), at(start, 1000), at(start, 1100));
+        for (made_ms, expected) in [(999, Worth::Outdated), (1000, Worth::Newest), (1900, Worth::Newest)] {
+            let late = Quote { quoted_at: Some(at(start, made_ms).wall), ..quote("BTC-USDT", 99) };
+            assert_eq!(coverage.on_frame(&late, at(start, 2000)), expected, "{made_ms}");
+        }
         assert_eq!(
-            coverage.on_body(&quote("BTC-USDT", 99), at(start, 5), at(start, 20)),
-            BodyQuote::Outdated
+            coverage.on_frame(&quote("BTC-USDT", 99), at(start, 2000)),
+            Worth::Newest,
+            "no time of its own"
         );
-        assert_eq!(coverage.on_body(&quote("BTC-USDT", 99), at(start, 15), at(start, 20)), BodyQuote::Newest);
-        assert_eq!(coverage.on_body(&quote("ETH-USDT", 10), at(start, 5), at(start, 20)), BodyQuote::Newest);
     }
 
     #[test]

@@ -13,7 +13,7 @@ use super::session::Session;
 use super::sockets::{OpenSocket, SocketEvent};
 use super::trouble::Trouble;
 use super::wire::{self, Decoder};
-use super::{ExchangeActor, fail_point};
+use super::{ExchangeActor, fail_point, lifetime};
 use crate::clock;
 use crate::exchange::{Feed, Frame, Request, Signal, Socket, Source};
 use crate::market::Moment;
@@ -22,7 +22,8 @@ use crate::seeded_bug::{self, SeededBug};
 impl ExchangeActor {
     /// Dials if a socket is missing, or has to be replaced.
     pub(super) fn mind_dialling(&mut self, now: Moment, ctx: &mut Context<Self>) {
-        let Some(socket) = self.feed.socket.clone() else { return };
+        let Some(mut socket) = self.feed.socket.clone() else { return };
+        socket.lifetime = lifetime(&socket, self.setup.name);
         let sockets = &self.sockets;
         let is_wanted = sockets.active.is_none() || sockets.replace.is_some();
         let is_time = now.monotonic >= sockets.dial_at.monotonic;

@@ -5,6 +5,7 @@
 use actix::prelude::*;
 use bytes::Bytes;
 
+use super::coverage::Worth;
 use super::requests::refusals;
 use super::sockets::OpenSocket;
 use super::trouble::printable;
@@ -66,8 +67,9 @@ impl ExchangeActor {
             if let Some(socket) = self.sockets.get(number) {
                 socket.session.on_quote(quote.direction, now);
             }
-            self.coverage.on_frame(&quote, now);
-            quotes.push(quote);
+            if self.coverage.on_frame(&quote, now) == Worth::Newest {
+                quotes.push(quote);
+            }
         }
         if let Some(socket) = self.sockets.get(number) {
             socket.session.on_readable();

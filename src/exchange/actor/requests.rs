@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use actix::prelude::*;
 
-use super::coverage::BodyQuote;
+use super::coverage::Worth;
 use super::fetch::{Answer, FetchLimits, fetch};
 use super::limits::Limits;
 use super::polling::Occasion;
@@ -136,7 +136,7 @@ impl ExchangeActor {
         self.link.on_poll_good();
         let refused = refusals(&mut reading);
         let mut quotes = reading.quotes;
-        quotes.retain(|quote| self.coverage.on_body(quote, asked_at, now) == BodyQuote::Newest);
+        quotes.retain(|quote| self.coverage.on_body(quote, asked_at, now) == Worth::Newest);
         if self.link.was_down_since(asked_at) {
             // RateBook believes nothing that is older than that.
             self.polling.poll_at_once();
@@ -194,7 +194,10 @@ impl ExchangeActor {
                 self.setup.limits.instruments_every
             }
             Err(trouble) => {
-                let delay = self.instruments.backoff.next_delay(&mut rand::rng());
+                let mut delay = self.instruments.backoff.next_delay(&mut rand::rng());
+                if matches!(trouble, Trouble::Tls(_)) {
+                    delay = delay.max(self.setup.limits.certificate_retry);
+                }
                 let words =
                     format!("no instrument list ({trouble}), asking again in {:.1} s", delay.as_secs_f64());
                 self.complain(now, &words);

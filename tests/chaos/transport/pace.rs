@@ -1,0 +1,185 @@
+//! Frames that come too fast, or too late.
+
+use std::thread;
+use std::time::Duration;
+
+use serde_json::json;
+use tokio::time::Instant;
+
+use super::sizes::{Peak, restarts};
+use super::{PATH, longest, markets, on_crowds, on_each, peer_of};
+use crate::checker::Checker;
+use crate::load::{Reply, Times};
+use crate::row::{Figures, Options, ms};
+use crate::site::{Plan, STALE_AFTER, Site};
+use crate::wire::Wire;
+
+/// Frames a second, in the short form and in the night.
+const FLOOD: (u32, u32) = (2_000, 20_000);
+
+/// Most growth of memory in KiB, and of what 99 of 100 answers take.
+const MOST_MEMORY: u64 = 32 * 1024;
+const MOST_LATER: Duration = Duration::from_millis(5);
+
+/// How old a course of the exchange beside the flood may be.
+const AGE: Duration = Duration::from_secs(1);
+
+/// Exchanges whose sockets do not tell when a price was made: nobody can see that it is late.
+const WITHOUT_TIMES: [&str; 2] = ["binance", "bitfinex"];
+
+/// How often the one that answers may change in a minute while prices are late, but not too late.
+const MOST_SWITCHES: u64 = 2;
+
+/// The simulator's seconds in one of ours where everything is late.
+const SPEED: u32 = 5;
+
+/// How much later than at its limit a course may be gone.
+const TOLERANCE: Duration = Duration::from_millis(500);
+
+pub(super) fn flood(options: &Options) -> Figures {
+    on_crowds(options, |crowd, options| {
+        let site = Site::settled(crowd.plan(options));
+        let checker = Checker::start(&site);
+        let calm =
+            ask_peer(&site, crowd.well, options.scaled(Duration::from_millis(500), Duration::from_secs(10)));
+        let floods = crowd.tried.iter().map(|exchange| Flood::of(&site, exchange, crowd.well, options));
+        let floods: Vec<Flood> = floods.collect();
+        site.settle();
+        let (verdict, restarts) = (checker.finish(), restarts(&site, &crowd.tried));
+        let is_borne = |flood: &Flood| {
+            let is_quick = !options.full || flood.beside.times.p99 <= calm.times.p99 + MOST_LATER;
+            flood.beside.times.not_200 == 0
+                && flood.beside.age <= AGE
+                && flood.growth <= MOST_MEMORY
+                && is_quick
+        };
+        let told = floods.iter().map(Flood::told).collect::<Vec<_>>().join(", ");
+        Figures {
+            pass: verdict.holds()
+                && verdict.not_200 + verdict.broken + verdict.switches == 0
+                && floods.iter().all(is_borne)
+                && restarts == 0,
+            n: verdict.answers,
+            measured: format!(
+                "{told}; without, p99 {}; {restarts} restarts, {} switches; {}",
+                ms(calm.times.p99),
+                verdict.switches,
+                verdict.told()
+            ),
+            target: format!(
+                "{} at most {} old, memory +{MOST_MEMORY} KiB, in the night p99 +{}, no switch",
+                crowd.well,
+                ms(AGE),
+                ms(MOST_LATER)
+            ),
+        }
+    })
+}
+
+/// A flood of one exchange.
+struct Flood {
+    exchange: &'static str,
+    /// Quotes that were taken of it within a second.
+    per_second: f64,
+    /// KiB.
+    growth: u64,
+    beside: Beside,
+}
+
+impl Flood {
+    fn of(site: &Site, exchange: &&'static str, well: &str, options: &Options) -> Self {
+        let per_second = options.scaled(FLOOD.0, FLOOD.1);
+        let fault = json!({"kind": "flood", "per_second": per_second, "transport": "websocket"});
+        let quotes = || site.metric("ratebook_exchange_quotes_total", &[("exchange", exchange)]);
+        let (peak, before, began) = (Peak::begin(&site.service), quotes(), Instant::now());
+        site.control().break_exchange(exchange, &fault);
+        let beside =
+            ask_peer(site, well, options.scaled(Duration::from_millis(1_500), Duration::from_secs(60)));
+        let per_second = (quotes() - before) / began.elapsed().as_secs_f64();
+        let growth = peak.growth(&site.service);
+        site.control().mend(exchange);
+        Self { exchange, per_second, growth, beside }
+    }
+
+    fn told(&self) -> String {
+        format!(
+            "{}: {:.0} quotes a second, beside it at most {} old, p99 {}, memory +{} KiB",
+            self.exchange,
+            self.per_second,
+            ms(self.beside.age),
+            ms(self.beside.times.p99),
+            self.growth
+        )
+    }
+}
+
+/// How an exchange did that was asked for a while: how long answers took, and how old the oldest course was.
+struct Beside {
+    times: Times,
+    age: Duration,
+}
+
+fn ask_peer(site: &Site, well: &str, length: Duration) -> Beside {
+    let mut wire = Wire::to(site.address);
+    let path = format!("{PATH}&exchanger={well}");
+    let (began, mut replies, mut ages) = (Instant::now(), Vec::new(), Vec::new());
+    while began.elapsed() < length {
+        let asked_at = Instant::now();
+        let answer = wire.ask(&path).unwrap_or_default();
+        replies.push(Reply { asked_at, took: asked_at.elapsed(), status: answer.status });
+        ages.extend(answer.number("ratebook-age-ms").map(Duration::from_millis));
+        thread::sleep(Duration::from_millis(5));
+    }
+    Beside { times: Times::of(&replies), age: longest(&ages) }
+}
+
+/// Everything comes late: first by less than prices may be old, then by more.
+pub(super) fn delayed(options: &Options) -> Figures {
+    let mut markets = markets(options);
+    markets.retain(|market| !WITHOUT_TIMES.contains(market));
+    on_each(markets, options, |exchange, options| {
+        // So slowly that no exchange misses its pongs, and without the aggregator, which would be too slow for its limit.
+        let plan = Plan::of(&[exchange, peer_of(exchange), "cbr"], options.seed).with_simulator_speed(SPEED);
+        let site = Site::settled(plan);
+        let checker = Checker::start(&site);
+        let length = Duration::from_secs(options.scaled(4, 60));
+        let slightly = json!({"kind": "delay", "ms": 300, "jitter_ms": 300});
+        let began = Instant::now();
+        site.control().break_exchange(exchange, &slightly);
+        thread::sleep(length);
+        let switches = checker.so_far().switches;
+        let age = longest(&checker.since(began).map(|seen| seen.age).collect::<Vec<_>>());
+        site.control().mend(exchange);
+        site.settle();
+
+        let began = Instant::now();
+        site.control().break_exchange(exchange, &json!({"kind": "delay", "ms": 2000}));
+        checker.until("another exchange answers", |seen| seen.status == 200 && seen.exchanger != exchange);
+        let out_after = began.elapsed();
+        thread::sleep(length);
+        let num_told = checker.since(began + out_after).filter(|seen| seen.is_from(exchange)).count();
+        site.control().mend(exchange);
+        site.settle();
+        let verdict = checker.finish();
+        Figures {
+            pass: verdict.holds()
+                && verdict.not_200 + verdict.broken == 0
+                && switches <= MOST_SWITCHES
+                && num_told == 0
+                && out_after <= STALE_AFTER + TOLERANCE,
+            n: verdict.answers,
+            measured: format!(
+                "{exchange}: up to 0.6 s late, {switches} switches and an age of at most {}; 2 s late, out after {}, {num_told} \
+                 courses of it afterwards; {}",
+                ms(age),
+                ms(out_after),
+                verdict.told()
+            ),
+            target: format!(
+                "slightly late, at most {MOST_SWITCHES} switches; too late, another one within {} and for good; every \
+                 answer 200",
+                ms(STALE_AFTER + TOLERANCE)
+            ),
+        }
+    })
+}
