@@ -153,8 +153,8 @@ pub(super) fn delisted(options: &Options) -> Figures {
     })
 }
 
-/// A subscription that was refused, and a socket that was replaced for it.
-const MOST_WARNINGS: usize = 3;
+/// A subscription or a poll that was refused, and a socket that was replaced for it.
+const MOST_WARNINGS: usize = 5;
 
 fn is_warning(line: &str, exchange: &str) -> bool {
     line.contains("WARNING") && line.contains(&format!("{exchange}: "))
