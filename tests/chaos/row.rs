@@ -81,6 +81,11 @@ impl Options {
         self.rows.is_empty() || self.rows.iter().any(|row| id.starts_with(row.as_str()))
     }
 
+    /// A limit of time: beside other rows everything waits for a processor too, so there it is twice as long.
+    pub(crate) fn limit(&self, in_calm: Duration) -> Duration {
+        self.scaled(in_calm * 2, in_calm)
+    }
+
     /// A length or a number that is short in the tests of every change and `full` in the night.
     pub(crate) fn scaled<T>(&self, short: T, full: T) -> T {
         if self.full { full } else { short }

@@ -133,7 +133,7 @@ pub(super) fn figures(options: &Options, what: &str, healings: &[Healing], verdi
         pass: verdict.holds()
             && verdict.not_200 + verdict.broken == 0
             && (!options.full || restarted <= RESTARTED_WITHIN)
-            && delivers <= DELIVERS_WITHIN,
+            && delivers <= options.limit(DELIVERS_WITHIN),
         n: healings.len() as u64,
         measured: format!(
             "{what}: {} times, begun anew within {}, delivering within {}; {}",
@@ -145,7 +145,7 @@ pub(super) fn figures(options: &Options, what: &str, healings: &[Healing], verdi
         target: format!(
             "in calm begun anew within {}, delivering within {}, every answer 200",
             ms(RESTARTED_WITHIN),
-            ms(DELIVERS_WITHIN)
+            ms(options.limit(DELIVERS_WITHIN))
         ),
     }
 }

@@ -5,8 +5,7 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 use super::healing::{DELIVERS_WITHIN, Look};
-use super::site_of;
-use crate::checker::Checker;
+use super::{site_of, watch};
 use crate::outside::wait_until;
 use crate::row::{Figures, Options, ms};
 use crate::site::Site;
@@ -31,7 +30,7 @@ const BACK_WITHIN: Duration = Duration::from_secs(2);
 pub(super) fn panics(options: &Options) -> Figures {
     let site = Site::settled(site_of(&["binance", "okx"], options));
     let exchanges = site.plan.exchanges().to_vec();
-    let checker = Checker::start(&site);
+    let checker = watch(&site);
     let mut wire = Wire::to(site.address);
     let mut longest = Duration::ZERO;
     for num_panics in 1..=NUM_PANICS {
@@ -55,7 +54,7 @@ pub(super) fn panics(options: &Options) -> Figures {
     Figures {
         pass: verdict.holds()
             && verdict.broken == 0
-            && longest <= DELIVERS_WITHIN
+            && longest <= options.limit(DELIVERS_WITHIN)
             && forgotten as u64 == NUM_PANICS,
         n: NUM_PANICS,
         measured: format!(
@@ -63,7 +62,10 @@ pub(super) fn panics(options: &Options) -> Figures {
             ms(longest),
             verdict.told()
         ),
-        target: format!("every exchange begins anew, answers again within {}", ms(DELIVERS_WITHIN)),
+        target: format!(
+            "every exchange begins anew, answers again within {}",
+            ms(options.limit(DELIVERS_WITHIN))
+        ),
     }
 }
 
@@ -78,7 +80,10 @@ pub(super) fn gives_up(options: &Options) -> Figures {
     let is_told = matches!(critical.as_slice(), [line] if line.contains("rate book failed"));
     let has_cause = log.contains("rate_book::apply panic");
     Figures {
-        pass: code == Some(RATE_BOOK_FAILED) && is_told && has_cause && took <= DELIVERS_WITHIN,
+        pass: code == Some(RATE_BOOK_FAILED)
+            && is_told
+            && has_cause
+            && took <= options.limit(DELIVERS_WITHIN),
         n: 1,
         measured: format!("exit {code:?} after {}, {} CRITICAL lines", ms(took), critical.len()),
         target: format!("exit {RATE_BOOK_FAILED} with one CRITICAL line, and the panic before it"),
@@ -87,7 +92,7 @@ pub(super) fn gives_up(options: &Options) -> Figures {
 
 pub(super) fn stands_still(options: &Options) -> Figures {
     let site = Site::settled(site_of(&["binance", "okx"], options));
-    let checker = Checker::start(&site);
+    let checker = watch(&site);
     let num_trials = options.scaled(1, 5);
     let (mut told_after, mut back_after, mut is_alive) = (Duration::ZERO, Duration::ZERO, true);
     let began = Instant::now();
@@ -108,9 +113,9 @@ pub(super) fn stands_still(options: &Options) -> Figures {
         pass: verdict.holds()
             && verdict.broken == 0
             && is_alive
-            && told_after <= TOLD_WITHIN
-            && slowest <= TOLD_WITHIN
-            && back_after <= BACK_WITHIN,
+            && told_after <= options.limit(TOLD_WITHIN)
+            && slowest <= options.limit(TOLD_WITHIN)
+            && back_after <= options.limit(BACK_WITHIN),
         n: verdict.answers,
         measured: format!(
             "{num_trials} times {STILL:?}: told after {}, the slowest answer took {}, a course {} after it went on; \
@@ -122,8 +127,8 @@ pub(super) fn stands_still(options: &Options) -> Figures {
         ),
         target: format!(
             "503 `ratebook_stalled` within {}, a course again within {}",
-            ms(TOLD_WITHIN),
-            ms(BACK_WITHIN)
+            ms(options.limit(TOLD_WITHIN)),
+            ms(options.limit(BACK_WITHIN))
         ),
     }
 }

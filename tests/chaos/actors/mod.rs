@@ -2,10 +2,13 @@
 //!
 //! A file for each kind of fault. S-03h and S-03x are the hub's own panics.
 
+use std::time::Duration;
+
 use ratebook::exchange::{EXCHANGES, Kind};
 
+use crate::checker::{Checker, Watch};
 use crate::row::{Figures, Options, Row};
-use crate::site::Plan;
+use crate::site::{Plan, Site, quoted};
 
 mod healing;
 mod hub;
@@ -52,9 +55,24 @@ fn markets() -> Vec<&'static str> {
     markets.map(|row| row.name.as_str()).collect()
 }
 
+/// How old a course of a market may be here. What panics or stalls is found out by other signs, and a quote that only
+/// waits for a busy processor must not count as one that is missing.
+const STALE_AFTER: Duration = Duration::from_secs(3);
+
+/// Watches a site of these.
+fn watch(site: &Site) -> Checker {
+    Checker::start_as(site, Watch { stale_after: STALE_AFTER, ..Watch::default() })
+}
+
 /// A site of these markets, with an aggregator and a bank behind them, which can be broken from within.
 fn site_of(markets: &[&'static str], options: &Options) -> Plan {
-    Plan::of(&[markets, &["coingecko", "cbr"]].concat(), options.seed)
+    let plan = Plan::of(&[markets, &["coingecko", "cbr"]].concat(), options.seed)
         .with("directions", "[\"BTC-USDT\", \"ETH-USDT\", \"BTC-RUB\"]")
-        .breakable()
+        .breakable();
+    with_stale_after(plan, markets, STALE_AFTER)
+}
+
+fn with_stale_after(plan: Plan, markets: &[&'static str], stale_after: Duration) -> Plan {
+    let value = quoted(&format!("{}ms", stale_after.as_millis()));
+    markets.iter().fold(plan, |plan, market| plan.with_of(market, "stale_after", &value))
 }

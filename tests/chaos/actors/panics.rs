@@ -7,8 +7,7 @@ use serde_json::json;
 use tokio::time::Instant;
 
 use super::healing::{Healing, figures, heal};
-use super::{markets, site_of};
-use crate::checker::Checker;
+use super::{markets, site_of, watch};
 use crate::outside::wait_until;
 use crate::row::{Figures, Options};
 use crate::site::{Process, Site};
@@ -30,7 +29,7 @@ const MOST_PROCESSOR: f64 = 0.05;
 pub(super) fn over_a_frame(options: &Options) -> Figures {
     let markets = markets();
     let site = Site::settled(site_of(&markets, options));
-    let checker = Checker::start(&site);
+    let checker = watch(&site);
     let mut healings = Vec::new();
     for _ in 0..options.scaled(1, 2) {
         for group in markets.chunks(AT_ONCE) {
@@ -44,7 +43,7 @@ pub(super) fn elsewhere(options: &Options) -> Figures {
     let markets = markets();
     let site = Site::settled(site_of(&markets, options));
     let control = site.control();
-    let checker = Checker::start(&site);
+    let checker = watch(&site);
     let harmed = &markets[..options.scaled(AT_ONCE, markets.len())];
     let mut healings = Vec::new();
     for group in harmed.chunks(AT_ONCE) {
@@ -71,7 +70,7 @@ fn panic_in(site: &Site, place: &str, exchange: &str) {
 pub(super) fn over_every_frame(options: &Options) -> Figures {
     let (exchange, peer) = ("binance", "okx");
     let site = Site::settled(site_of(&[exchange, peer], options));
-    let checker = Checker::start(&site);
+    let checker = watch(&site);
     let calm = processor_share(&site.service, Duration::from_secs(2));
     let lines_at_start = lines_about(&site, exchange);
     site.fail(&format!("exchange::frame({exchange})"), "panic");

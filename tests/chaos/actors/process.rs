@@ -10,10 +10,10 @@ use rand::{RngExt, SeedableRng};
 use serde_json::{Value, json};
 use tokio::time::Instant;
 
-use super::{markets, site_of};
+use super::{markets, site_of, watch, with_stale_after};
 use crate::checker::Checker;
 use crate::row::{Figures, Options, ms};
-use crate::site::Site;
+use crate::site::{STALE_AFTER, Site};
 use crate::wire::{LIMIT, Wire};
 
 /// From a kill to a process that listens, and to the first course.
@@ -23,7 +23,7 @@ const ANSWERS_WITHIN: Duration = Duration::from_secs(5);
 pub(super) fn killed(options: &Options) -> Figures {
     let plan = site_of(&["binance", "okx"], options).with("database_url", "\"sqlite://quotes.db\"");
     let mut site = Site::settled(plan);
-    let checker = Checker::start(&site);
+    let checker = watch(&site);
     let mut random = StdRng::seed_from_u64(options.seed);
     let num_kills = options.scaled(5, 20);
     let (mut listens_after, mut answers_after) = (Duration::ZERO, Duration::ZERO);
@@ -40,7 +40,9 @@ pub(super) fn killed(options: &Options) -> Figures {
     }
     let verdict = checker.finish();
     Figures {
-        pass: verdict.holds() && listens_after <= LISTENS_WITHIN && answers_after <= ANSWERS_WITHIN,
+        pass: verdict.holds()
+            && listens_after <= options.limit(LISTENS_WITHIN)
+            && answers_after <= options.limit(ANSWERS_WITHIN),
         n: num_kills,
         measured: format!(
             "{num_kills} kills: listening within {}, the first course within {}; {}",
@@ -48,7 +50,11 @@ pub(super) fn killed(options: &Options) -> Figures {
             ms(answers_after),
             verdict.told()
         ),
-        target: format!("listening within {}, a course within {}", ms(LISTENS_WITHIN), ms(ANSWERS_WITHIN)),
+        target: format!(
+            "listening within {}, a course within {}",
+            ms(options.limit(LISTENS_WITHIN)),
+            ms(options.limit(ANSWERS_WITHIN))
+        ),
     }
 }
 
@@ -65,7 +71,9 @@ const LOOKED_AT: Duration = Duration::from_secs(2);
 /// While the process is stopped, the price moves; whoever says the old one afterwards has taken old bytes for new ones.
 pub(super) fn stopped(options: &Options) -> Figures {
     let markets = markets();
-    let site = Site::settled(site_of(&markets, options));
+    // The price of before is too old as the process goes on.
+    let plan = with_stale_after(site_of(&markets, options), &markets, STALE_AFTER);
+    let site = Site::settled(plan);
     let control = site.control();
     let checker = Checker::start(&site);
     let length = options.scaled(Duration::from_secs(3), Duration::from_secs(10));

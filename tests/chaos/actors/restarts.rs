@@ -9,8 +9,7 @@ use ratebook::exchange;
 use serde_json::{Value, json};
 
 use super::healing::heal;
-use super::{markets, site_of};
-use crate::checker::Checker;
+use super::{markets, site_of, watch};
 use crate::outside::wait_until;
 use crate::row::{Figures, Options};
 use crate::site::{Control, Site};
@@ -25,7 +24,7 @@ pub(super) fn ended_sockets(options: &Options) -> Figures {
     let markets = markets();
     let site = Site::settled(site_of(&markets, options));
     let control = site.control();
-    let checker = Checker::start(&site);
+    let checker = watch(&site);
     let first = control.newest_entry();
     for _ in 0..options.scaled(2, 6) {
         // The others answer meanwhile.
