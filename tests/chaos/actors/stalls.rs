@@ -18,8 +18,8 @@ const PEERS: [&str; 3] = ["okx", "bybit", "kraken"];
 /// Two heartbeats without progress, and what the order to stall and the looks take.
 const NOTICED_WITHIN: Duration = Duration::from_millis(4_250);
 
-/// The next life begins after a delay of at most a second more.
-const REPLACED_WITHIN: Duration = Duration::from_millis(5_500);
+/// The next life begins after a delay of at most a second more, or of two where it is not the first of a minute.
+const REPLACED_WITHIN: Duration = Duration::from_millis(6_250);
 
 /// How old the newest quote of a peer may become: beside other rows every quote waits for a processor, but for less than
 /// half of the stall.
@@ -27,7 +27,7 @@ const MOST_AGE_MS: u64 = 1_000;
 const MOST_AGE_BESIDE_OTHERS_MS: u64 = 2_500;
 
 /// Longer than it takes to replace an exchange, so that the old life speaks beside the new one; and beside other rows.
-const LATE: Duration = Duration::from_secs(7);
+const LATE: Duration = Duration::from_secs(8);
 const LATE_BESIDE_OTHERS: Duration = Duration::from_secs(10);
 
 pub(super) fn blocked(options: &Options) -> Figures {
