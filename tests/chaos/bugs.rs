@@ -7,10 +7,10 @@ use std::time::Duration;
 use serde_json::json;
 use tokio::time::Instant;
 
-use crate::checker::Checker;
+use crate::checker::{Checker, Watch};
 use crate::counted::Counted;
 use crate::outside::wait_until;
-use crate::prices::digits;
+use crate::prices::{digits, patient};
 use crate::row::{Figures, Options, Row};
 use crate::site::{Plan, Site};
 use crate::wire::Wire;
@@ -81,9 +81,9 @@ fn no_age_check(bug: Option<&str>, seed: u64) -> Seen {
 
 /// The first exchange goes and comes back.
 fn failover_never_returns(bug: Option<&str>, seed: u64) -> Seen {
-    let site = Site::settled(plan(&["binance", "okx"], bug, seed));
+    let site = Site::settled(patient(plan(&["binance", "okx"], bug, seed), "okx"));
     let control = site.control();
-    let checker = Checker::start(&site);
+    let checker = Checker::start_as(&site, Watch { patient: Some("okx"), ..Watch::default() });
     control.break_exchange("binance", &json!({"kind": "refuse"}));
     checker.until("the other one answers", |seen| seen.is_from("okx"));
     control.mend("binance");
