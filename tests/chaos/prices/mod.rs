@@ -3,11 +3,14 @@
 //! Each is tried on Binance and on one exchange of every other family of wire protocol at once; `--full` tries it on
 //! all, five at a time. Beside the course of whoever answers, the checker asks each of them by its name.
 
+use std::time::Duration;
+
 use ratebook::exchange::{EXCHANGES, Kind};
 use serde_json::json;
 
+use crate::checker::Watch;
 use crate::row::{Figures, Options, Row};
-use crate::site::{Plan, Site};
+use crate::site::{AGGREGATOR_STALE_AFTER, Plan, Site};
 use crate::transport::FAMILIES;
 
 mod calendar;
@@ -76,7 +79,23 @@ fn peer_of(group: &[&'static str]) -> &'static str {
 fn site_of(group: &[&'static str], options: &Options) -> Plan {
     let exchanges: Vec<&'static str> = group.iter().copied().chain([peer_of(group)]).collect();
     // Nobody has to hurry: what clients have to do within minutes is no part of these rows.
-    Plan::of(&exchanges, options.seed).with("directions", DIRECTIONS).with_simulator_speed(1)
+    let plan = Plan::of(&exchanges, options.seed).with("directions", DIRECTIONS).with_simulator_speed(1);
+    patient(plan, peer_of(group))
+}
+
+/// With this exchange being fresh for as long as the aggregator, which the checker has to be told too.
+pub(crate) fn patient(plan: Plan, exchange: &'static str) -> Plan {
+    plan.with_of(exchange, "stale_after", &format!("\"{}ms\"", AGGREGATOR_STALE_AFTER.as_millis()))
+}
+
+/// What is asked of it: the usual, and each of those on trial by its name.
+fn watch_of(group: &'static [&'static str]) -> Watch {
+    Watch {
+        alone: group,
+        patient: Some(peer_of(group)),
+        ask_every: Duration::from_millis(30),
+        ..Watch::default()
+    }
 }
 
 /// Such a site, on which exchanges trade nothing else of these assets, so that every quote is of what is asked for.

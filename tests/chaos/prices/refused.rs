@@ -6,7 +6,7 @@ use std::time::Duration;
 use serde_json::{Value, json};
 use tokio::time::Instant;
 
-use super::{groups, on_each, peer_of, settled};
+use super::{groups, on_each, patient, peer_of, settled, watch_of};
 use crate::checker::{Checker, Watch};
 use crate::counted::Counted;
 use crate::row::{Figures, Options, ms};
@@ -143,21 +143,22 @@ fn on_markets(options: &Options, wrong: &[Wrong]) -> Figures {
 
 fn on_aggregator(options: &Options, wrong: &[Wrong]) -> Figures {
     let plan = Plan::of(&["coingecko", "okx", "cbr"], options.seed).with("directions", super::DIRECTIONS);
-    trial(&Site::settled(plan), &["coingecko"], "okx", wrong, AGGREGATOR_STALE_AFTER)
+    trial(&Site::settled(patient(plan, "okx")), &["coingecko"], "okx", wrong, AGGREGATOR_STALE_AFTER)
 }
 
 /// One wrong price after the other on all of the exchanges on trial, without a right one between them.
 pub(super) fn trial(
     site: &Site,
     exchanges: &'static [&'static str],
-    peer: &str,
+    peer: &'static str,
     wrong: &[Wrong],
     stale_after: Duration,
 ) -> Figures {
     let control = site.control();
     // Whoever is alone on trial answers anyway.
-    let alone = if exchanges.len() > 1 { exchanges } else { &[] };
-    let checker = Checker::start_as(site, Watch { alone, ..Watch::default() });
+    let is_alone = exchanges.len() == 1;
+    let watch = Watch { alone: if is_alone { &[] } else { exchanges }, ..watch_of(exchanges) };
+    let checker = Checker::start_as(site, watch);
     let began = Instant::now();
     let mut numbers: Vec<u64> = Vec::new();
     let (mut problems, mut num_refused) = (Vec::new(), 0);

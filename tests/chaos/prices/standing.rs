@@ -6,7 +6,7 @@ use std::time::Duration;
 use serde_json::json;
 use tokio::time::Instant;
 
-use super::{groups, on_each, peer_of, settled};
+use super::{groups, on_each, peer_of, settled, watch_of};
 use crate::checker::{Checker, Watch};
 use crate::counted::Counted;
 use crate::outside::wait_until;
@@ -63,7 +63,7 @@ pub(super) fn halted(options: &Options) -> Figures {
         let exchanges: &'static [&'static str] = group.leak();
         let peer = peer_of(exchanges);
         let words: Vec<Vec<String>> = exchanges.iter().map(|exchange| words(control, exchange)).collect();
-        let checker = Checker::start_as(&site, Watch { alone: exchanges, ..Watch::default() });
+        let checker = Checker::start_as(&site, watch_of(exchanges));
         set_under_way(control, exchanges, |at| words[at].last().unwrap().clone());
         thread::sleep(Duration::from_millis(2500));
         let verdict = checker.finish();
@@ -112,7 +112,8 @@ pub(super) fn delisted(options: &Options) -> Figures {
     on_each(groups(options), options, |group, options| {
         let mut site = settled(&group, options);
         let control = site.control();
-        let checker = Checker::start(&site);
+        let watch = Watch { patient: Some(peer_of(&group)), ..Watch::default() };
+        let checker = Checker::start_as(&site, watch);
         let (dialled, log) = (Counted::of_all(&site, &group), site.service.log().len());
         set_under_way(control, &group, |_| "ABSENT".to_owned());
         thread::sleep(options.scaled(Duration::from_secs(4), Duration::from_secs(60)));
@@ -166,7 +167,7 @@ pub(super) fn stray(options: &Options) -> Figures {
         let site = settled(&group, options);
         let control = site.control();
         let exchanges: &'static [&'static str] = group.leak();
-        let checker = Checker::start_as(&site, Watch { alone: exchanges, ..Watch::default() });
+        let checker = Checker::start_as(&site, watch_of(exchanges));
         let before = Counted::of_all(&site, exchanges);
         exchanges.iter().for_each(|it| control.break_exchange(it, &json!({"kind": "stray"})));
         thread::sleep(options.scaled(Duration::from_secs(3), Duration::from_secs(30)));

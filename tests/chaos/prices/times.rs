@@ -7,8 +7,8 @@ use std::time::Duration;
 use serde_json::json;
 use tokio::time::Instant;
 
-use super::{groups, on_each, peer_of, settled};
-use crate::checker::{Checker, Watch};
+use super::{groups, on_each, peer_of, settled, watch_of};
+use crate::checker::Checker;
 use crate::counted::Counted;
 use crate::row::{Figures, Options, ms};
 use crate::site::{STALE_AFTER, Site};
@@ -44,7 +44,7 @@ fn shifted(mut group: Vec<&'static str>, shifts_ms: &[i64], reason: &str, option
     let site = settled(&group, options);
     let control = site.control();
     let exchanges: &'static [&'static str] = group.leak();
-    let checker = Checker::start_as(&site, Watch { alone: exchanges, ..Watch::default() });
+    let checker = Checker::start_as(&site, watch_of(exchanges));
     let (mut problems, mut num_refused, mut stamping) = (Vec::new(), 0, 0);
     for exchange in exchanges {
         control.break_exchange(exchange, &json!({"kind": "status", "status": 503, "transport": "rest"}));
@@ -102,7 +102,7 @@ fn slightly_ahead(group: Vec<&'static str>, options: &Options) -> Figures {
     let site = settled(&group, options);
     let control = site.control();
     let exchanges: &'static [&'static str] = group.leak();
-    let checker = Checker::start_as(&site, Watch { alone: exchanges, ..Watch::default() });
+    let checker = Checker::start_as(&site, watch_of(exchanges));
     let shift_ms = MAX_AHEAD_MS - 500;
     for exchange in exchanges {
         control.break_exchange(exchange, &json!({"kind": "wrong_value", "shift_ms": shift_ms}));
@@ -131,7 +131,7 @@ pub(super) fn shuffled(options: &Options) -> Figures {
         let site = settled(&group, options);
         let control = site.control();
         let exchanges: &'static [&'static str] = group.leak();
-        let checker = Checker::start_as(&site, Watch { alone: exchanges, ..Watch::default() });
+        let checker = Checker::start_as(&site, watch_of(exchanges));
         for exchange in exchanges {
             // As many as of a busy market, so that they are not held back for long.
             control.break_exchange(exchange, &json!({"kind": "flood", "per_second": 200}));
