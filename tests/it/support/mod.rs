@@ -45,7 +45,6 @@ pub(crate) struct Answer {
     pub(crate) text: String,
     /// The same as JSON; null if it is none.
     pub(crate) body: Value,
-    pub(crate) age_ms: Option<u64>,
 }
 
 impl Answer {
@@ -190,10 +189,8 @@ impl World {
 async fn get(client: &Client, url: &str) -> Answer {
     let mut response = client.get(url).send().await.unwrap();
     let text = response.body().limit(16 << 20).await.unwrap();
-    let age_ms = response.headers().get("ratebook-age-ms");
     Answer {
         status: response.status().as_u16(),
-        age_ms: age_ms.and_then(|age| age.to_str().ok()?.parse().ok()),
         body: serde_json::from_slice(&text).unwrap_or_default(),
         text: String::from_utf8_lossy(&text).into_owned(),
     }
