@@ -173,6 +173,9 @@ impl ExchangeActor {
     /// Looks at everything that has a deadline.
     fn tick(&mut self, now: Moment, ctx: &mut Context<Self>) {
         fail_point("timer", self.setup.name);
+        if waits_for_ever(self.setup.name) {
+            ctx.wait(actix::fut::wrap_future(std::future::pending()));
+        }
         self.progress.tick();
         self.mind_clock(now, ctx);
         self.ticked_at = now;
@@ -354,4 +357,11 @@ fn lifetime(socket: &Socket, name: ExchangeName) -> Option<Duration> {
 #[cfg_attr(not(feature = "failpoints"), expect(unused_variables, reason = "only tests have fail points"))]
 fn fail_point(place: &str, name: ExchangeName) {
     fail::fail_point!(&format!("exchange::{place}({name})"));
+}
+
+/// Whether a test wants the actor to wait for what never comes: `FAILPOINTS="exchange::wait(binance)=1*return"`.
+#[cfg_attr(not(feature = "failpoints"), expect(unused_variables, reason = "only tests have fail points"))]
+fn waits_for_ever(name: ExchangeName) -> bool {
+    fail::fail_point!(&format!("exchange::wait({name})"), |_| true);
+    false
 }

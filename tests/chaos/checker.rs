@@ -181,8 +181,9 @@ struct Truth {
     tick: u64,
 }
 
-/// Longest time for which anything is remembered: no limit of a row is longer.
-const REMEMBERED: Duration = Duration::from_secs(12);
+/// Longest time for which anything is remembered: no limit of a row is longer, and whoever says something old is told
+/// how old it is.
+const REMEMBERED: Duration = Duration::from_secs(60);
 
 impl Truth {
     fn look(&mut self, at: Instant, answered_at: Instant, told: &Value) {
@@ -204,8 +205,10 @@ impl Truth {
                 let Some(value) = value else { continue };
                 let list = self.published.entry((exchange.clone(), direction.to_owned())).or_default();
                 match list.back_mut() {
-                    Some(last) if last.value == value => last.last_seen = answered_at,
+                    // After a gap it may have been another one and the same again.
+                    Some(last) if last.value == value && !is_after_a_gap => last.last_seen = answered_at,
                     replaced => {
+                        // It may have stood until now.
                         if let Some(replaced) = replaced {
                             replaced.last_seen = answered_at;
                         }
@@ -631,11 +634,13 @@ fn compare(verdict: &mut Verdict, truth: &Truth, seen: &Seen, watch: Watch) {
             let last_said =
                 all.filter(|it| (it.value / value - 1.0).abs() < 1e-9).map(|it| it.last_seen).next_back();
             let ago = last_said.map(|at| seen.asked_at.saturating_duration_since(at));
+            let told = range(&mut within.iter().map(|it| it.value));
             verdict.violate(format!(
-                "I1: {} says that {direction} is {value}, {:?} old, and said so last {ago:?} before; within {limit:?} it said {} other values",
+                "I1: {} says that {direction} is {value}, {:?} old, and said so last {ago:?} before; within {limit:?} it \
+                 said {} other values: {told:?}",
                 seen.exchanger,
                 seen.age,
-                within.len()
+                within.len(),
             ));
         }
     }

@@ -21,14 +21,17 @@ use std::thread;
 
 use self::row::{Figures, Options, Row};
 
+mod actors;
 mod asked;
 mod bugs;
 mod checker;
 mod counted;
 mod disk;
 mod load;
+mod operation;
 mod outside;
 mod prices;
+mod program;
 mod relay;
 mod row;
 mod service;
@@ -37,12 +40,15 @@ mod soak;
 mod storage;
 mod target;
 mod transport;
+mod web;
 mod wire;
 
 /// Real databases that can be broken, as the other tests have them.
 #[path = "../it/support"]
-#[expect(dead_code, reason = "rows need no database that survives the loss of power")]
+#[expect(dead_code, reason = "rows need no database that survives the loss of power, and no guarded broker")]
 mod support {
+    pub(crate) mod bad_requests;
+    pub(crate) mod nats;
     pub(crate) mod postgres;
     pub(crate) mod sqlite;
 
@@ -52,22 +58,38 @@ mod support {
 fn main() -> ExitCode {
     let mut arguments = std::env::args().skip(1);
     // The runner starts itself anew as the service that it breaks.
-    if let Some("--service") = arguments.next().as_deref() {
-        return service::run(arguments);
+    match arguments.next().as_deref() {
+        Some("--service") => return service::run(arguments),
+        Some("--program") => return program::run(arguments),
+        Some("--flood") => return actors::run_flood(arguments),
+        _ => {}
     }
     let options = Options::read(std::env::args().skip(1));
-    let rows: Vec<Row> = [bugs::rows(), prices::rows(), storage::rows(), transport::rows(), vec![soak::ROW]]
-        .into_iter()
-        .flatten()
-        .filter(|row| options.wants(row.id))
-        .collect();
-    let (waiting, outcomes) = (Mutex::new(rows.iter()), Mutex::new(Vec::new()));
+    let rows: Vec<Row> = [
+        actors::rows(),
+        bugs::rows(),
+        operation::rows(),
+        prices::rows(),
+        storage::rows(),
+        transport::rows(),
+        web::rows(),
+        vec![soak::ROW],
+    ]
+    .into_iter()
+    .flatten()
+    .filter(|row| options.wants(row.id))
+    .collect();
+    let (alone, beside): (Vec<Row>, Vec<Row>) = rows.iter().partition(|row| row.runs_alone());
+    let (waiting, outcomes) = (Mutex::new(beside.iter()), Mutex::new(Vec::new()));
+    let try_out = |row: &Row| {
+        let outcome = run(row, &options);
+        println!("{}", outcome.to_json(row, &options));
+        outcomes.lock().unwrap().push((*row, outcome));
+    };
     let work = || {
         let next = || waiting.lock().unwrap().next();
         while let Some(row) = next() {
-            let outcome = run(row, &options);
-            println!("{}", outcome.to_json(row, &options));
-            outcomes.lock().unwrap().push((*row, outcome));
+            try_out(row);
         }
     };
     thread::scope(|scope| {
@@ -75,6 +97,7 @@ fn main() -> ExitCode {
             scope.spawn(work);
         }
     });
+    alone.iter().for_each(try_out);
     let mut outcomes = outcomes.into_inner().unwrap();
     outcomes.sort_by_key(|(row, _)| rows.iter().position(|other| other.id == row.id));
     row::print_table(&outcomes);

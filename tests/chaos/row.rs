@@ -31,6 +31,15 @@ pub(crate) struct Row {
     pub(crate) run: fn(&Options) -> Figures,
 }
 
+/// Rows that load the machine: each runs after all others, and alone.
+const ALONE: [&str; 2] = ["O-07", "S-07"];
+
+impl Row {
+    pub(crate) fn runs_alone(&self) -> bool {
+        ALONE.contains(&self.id)
+    }
+}
+
 /// What a row measured.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Figures {

@@ -4,12 +4,13 @@
 //! tolerances are not.
 
 use std::collections::BTreeMap;
+use std::ffi::OsString;
 use std::fmt::Write as _;
 use std::fs;
-use std::io::{BufRead, BufReader};
+use std::io::{BufRead, BufReader, Write};
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
+use std::process::{Child, ChildStdin, Command, Stdio};
 use std::sync::{Condvar, Mutex};
 use std::thread;
 use std::time::Duration;
@@ -41,6 +42,8 @@ pub(crate) struct Plan {
     /// What stands before the program, and its arguments behind `serve`.
     launcher: Vec<String>,
     arguments: Vec<String>,
+    /// Whether fail points can be set while the service runs.
+    takes_fail_points: bool,
     seed: u64,
     simulator_speed: u32,
 }
@@ -55,6 +58,7 @@ impl Plan {
             environment: BTreeMap::new(),
             launcher: Vec::new(),
             arguments: Vec::new(),
+            takes_fail_points: false,
             seed,
             simulator_speed: SPEED,
         };
@@ -108,6 +112,11 @@ impl Plan {
     /// With fail points, as the crate `fail` reads them.
     pub(crate) fn with_fail_points(self, fail_points: &str) -> Self {
         self.with_variable("FAILPOINTS", fail_points)
+    }
+
+    /// With a service that [`Site::fail`] can break while it runs.
+    pub(crate) fn breakable(self) -> Self {
+        Self { takes_fail_points: true, ..self }
     }
 
     pub(crate) fn with_simulator_speed(self, simulator_speed: u32) -> Self {
@@ -181,10 +190,17 @@ fn program() -> PathBuf {
     std::env::var_os("RATEBOOK_PROGRAM").map_or_else(|| env!("CARGO_BIN_EXE_ratebook").into(), PathBuf::from)
 }
 
+/// The program with fail points that can be set while it runs: this runner, which reads them from its standard input.
+fn breakable_program() -> Vec<OsString> {
+    vec![std::env::current_exe().unwrap().into(), "--program".into()]
+}
+
 /// The program as a process of its own; it is killed with its handle.
 pub(crate) struct Process {
     child: Child,
     log: PathBuf,
+    /// Where fail points are told.
+    fail_points: Option<ChildStdin>,
 }
 
 impl Process {
@@ -192,26 +208,27 @@ impl Process {
     pub(crate) fn start(
         directory: &Path,
         name: &str,
-        launcher: &[String],
         arguments: &[&str],
+        environment: &BTreeMap<String, String>,
+    ) -> Self {
+        let mut command = Command::new(program());
+        command.args(arguments).stdin(Stdio::null());
+        Self::spawn(command, directory, name, environment)
+    }
+
+    fn spawn(
+        mut command: Command,
+        directory: &Path,
+        name: &str,
         environment: &BTreeMap<String, String>,
     ) -> Self {
         let log = directory.join(format!("{name}.log"));
         let errors = fs::OpenOptions::new().create(true).append(true).open(&log).unwrap();
         let output = errors.try_clone().unwrap();
-        let mut words = launcher.iter().map(PathBuf::from).chain([program()]);
-        let child = Command::new(words.next().unwrap())
-            .args(words)
-            .args(arguments)
-            .current_dir(directory)
-            .env_clear()
-            .envs(environment)
-            .stdin(Stdio::null())
-            .stdout(output)
-            .stderr(errors)
-            .spawn()
-            .unwrap();
-        Self { child, log }
+        command.current_dir(directory).env_clear().envs(environment).stdout(output).stderr(errors);
+        let mut child = command.spawn().unwrap();
+        let fail_points = child.stdin.take();
+        Self { child, log, fail_points }
     }
 
     pub(crate) fn pid(&self) -> u32 {
@@ -346,7 +363,7 @@ impl Site {
         let directory = tempfile::tempdir().unwrap();
         let (seed, speed) = (plan.seed.to_string(), plan.simulator_speed.to_string());
         let arguments = ["simulate", "--listen", "127.0.0.1:0", "--seed", &seed, "--speed", &speed];
-        let mut simulator = Process::start(directory.path(), "simulator", &[], &arguments, &BTreeMap::new());
+        let mut simulator = Process::start(directory.path(), "simulator", &arguments, &BTreeMap::new());
         let simulator_address = simulator.address_after("simulator listens on http://", 0);
         let control = Control { address: simulator_address };
         prepare(&control);
@@ -365,6 +382,12 @@ impl Site {
         let site = Self::start(plan);
         site.settle();
         site
+    }
+
+    /// Sets a fail point of a breakable service, as the crate `fail` reads its actions.
+    pub(crate) fn fail(&self, point: &str, actions: &str) {
+        let mut input = self.service.fail_points.as_ref().expect("a breakable service");
+        writeln!(input, "{point}={actions}").unwrap();
     }
 
     /// Waits until every exchange is fresh, and the first answers.
@@ -430,9 +453,12 @@ fn has_socket(row: &Value) -> bool {
 
 fn serve(plan: &Plan, directory: &Path) -> (Process, SocketAddr) {
     let from = fs::read_to_string(directory.join("service.log")).map_or(0, |log| log.lines().count());
-    let arguments: Vec<&str> =
-        ["serve"].into_iter().chain(plan.arguments.iter().map(String::as_str)).collect();
-    let mut service = Process::start(directory, "service", &plan.launcher, &arguments, &plan.environment);
+    let program = if plan.takes_fail_points { breakable_program() } else { vec![program().into()] };
+    let words: Vec<OsString> = plan.launcher.iter().map(OsString::from).chain(program).collect();
+    let mut command = Command::new(&words[0]);
+    command.args(&words[1..]).arg("serve").args(&plan.arguments);
+    command.stdin(if plan.takes_fail_points { Stdio::piped() } else { Stdio::null() });
+    let mut service = Process::spawn(command, directory, "service", &plan.environment);
     let address = service.address_after("listening on http://", from);
     (service, address)
 }

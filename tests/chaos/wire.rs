@@ -105,20 +105,20 @@ impl Wire {
                 return Err(io::ErrorKind::UnexpectedEof.into());
             }
             bytes.extend_from_slice(&chunk[..length]);
-            if let Some(answer) = whole(&bytes) {
+            if let Some((answer, _)) = whole(&bytes) {
                 return Ok(answer);
             }
         }
     }
 }
 
-/// The answer, once all of it is there.
-fn whole(bytes: &[u8]) -> Option<Answer> {
+/// The first answer, once all of it is there, and how many bytes it takes.
+pub(crate) fn whole(bytes: &[u8]) -> Option<(Answer, usize)> {
     let end = bytes.windows(4).position(|window| window == b"\r\n\r\n")?;
     let head = String::from_utf8_lossy(&bytes[..end]).into_owned();
     let status = head.split(' ').nth(1)?.parse().ok()?;
     let answer = Answer { status, head, body: String::new() };
     let length = usize::try_from(answer.number("content-length").unwrap_or(0)).ok()?;
     let body = bytes[end + 4..].get(..length)?;
-    Some(Answer { body: String::from_utf8_lossy(body).into_owned(), ..answer })
+    Some((Answer { body: String::from_utf8_lossy(body).into_owned(), ..answer }, end + 4 + length))
 }

@@ -144,20 +144,17 @@ def expressions():
                 yield f"{path.stem}: {panel['title']}", target["expr"]
 
 
-def dashboards(scratch, program):
+def dashboards(scratch, address):
     """Every panel asks a live Prometheus that reads a live service, and gets a series."""
-    service, prometheus = free_port(), free_port()
-    address = f"127.0.0.1:{service}"
+    prometheus = free_port()
     jobs = [{"targets": [address], "labels": {"role": role}} for role in ("collect", "answer", "store")]
     (scratch / "prometheus.yml").write_text(json.dumps({
         "global": {"scrape_interval": "1s", "scrape_timeout": "1s"},
         "scrape_configs": [{"job_name": "ratebook", "static_configs": jobs}],
     }))
-    with open(scratch / "service.log", "w") as log, open(scratch / "prometheus.log", "w") as other_log, \
-            Program(log, program, "demo", env={"RATEBOOK_LISTEN": address}), \
-            Program(other_log, "prometheus", "--config.file=prometheus.yml", f"--storage.tsdb.path={scratch}/tsdb",
+    with open(scratch / "prometheus.log", "w") as log, \
+            Program(log, "prometheus", "--config.file=prometheus.yml", f"--storage.tsdb.path={scratch}/tsdb",
                     f"--web.listen-address=127.0.0.1:{prometheus}"):
-        until("the demo does not answer", lambda: get(f"http://{address}/v1/courses"))
         for path in ("/v1/courses", "/v1/courses/BTC-USD", "/nowhere"):
             try:
                 get(f"http://{address}{path}")
@@ -182,6 +179,117 @@ def dashboards(scratch, program):
         return num_panels
 
 
+class Connection:
+    """A connection on which anything may be said."""
+
+    def __init__(self, port):
+        self.socket = socket.create_connection(("127.0.0.1", port), timeout=PROXY_PATIENCE)
+        self.unread = b""
+
+    def write(self, data):
+        try:
+            self.socket.sendall(data)
+        except OSError:
+            pass  # It may have answered and closed before all was said.
+
+    def read(self):
+        """Status, head and body of the next answer; `None` where the connection ends instead."""
+        while True:
+            head, end, rest = self.unread.partition(b"\r\n\r\n")
+            length = re.search(rb"content-length: *(\d+)", head, re.I) if end else None
+            if end and len(rest) >= (length := int(length[1]) if length else 0):
+                self.unread = rest[length:]
+                return int(head.split(b" ")[1]), head.decode("latin1").lower(), rest[:length]
+            try:
+                data = self.socket.recv(65536)
+            except TimeoutError:
+                fail(f"nothing comes through nginx, and it does not close: {self.unread[:200]}")
+            except OSError:
+                return None
+            if not data:
+                return None
+            self.unread += data
+
+    def ask(self, data):
+        self.write(data)
+        return self.read()
+
+
+# Longer than any of nginx's own limits here.
+PROXY_PATIENCE = 12.0
+# When a connection whose head does not come is closed.
+CLOSED_WITHIN = 6.0
+
+
+def head(path, headers="", method="GET"):
+    return f"{method} {path} HTTP/1.1\r\nHost: x\r\n{headers}\r\n".encode()
+
+
+def slow_heads(port):
+    """The first head of a connection, and a later one, have to come in time: the service itself limits the first alone."""
+    connections = [Connection(port) for _ in range(40)]
+    for connection in connections[20:]:
+        if connection.ask(head("/v1/courses"))[0] != 200:
+            fail("no course through nginx")
+    began = time.monotonic()
+    for connection in connections:
+        connection.write(b"G")
+    for connection in connections:
+        if connection.read() is not None:
+            fail("half a head is answered through nginx")
+    if (took := time.monotonic() - began) > CLOSED_WITHIN:
+        fail(f"half a head is given up by nginx after {took:.1f} s")
+    return len(connections)
+
+
+def proxy(scratch, address):
+    """What nginx, with the settings that we ship, makes of requests that no proper client sends."""
+    corpus = json.loads((HERE / "tests/fixtures/bad_requests.json").read_text())
+    port = free_port()
+    settings = (scratch / "nginx.conf").read_text()
+    for shipped, ours in ((r"10\.213\.77\.1[12]:8080", address), (r"listen 8080 [^;]*;", f"listen 127.0.0.1:{port};"),
+                          (r"/dev/std(out|err)", str(scratch / "nginx.log"))):
+        settings, count = re.subn(shipped, ours, settings)
+        if not count:
+            fail(f"`{shipped}` is not in nginx.conf")
+    (scratch / "proxy.conf").write_text(settings)
+    with open(scratch / "proxy.log", "w") as log, \
+            Program(log, "/usr/sbin/nginx", "-c", str(scratch / "proxy.conf"), "-p", str(scratch),
+                    "-g", "daemon off; user root;"):
+        until("nginx does not answer", lambda: get(f"http://127.0.0.1:{port}/v1/courses"))
+        num_requests = slow_heads(port)
+        for name, rest in corpus["ambiguous"]:
+            for method in ("GET", "POST"):
+                connection = Connection(port)
+                # A second request follows: it must never be answered.
+                data = f"{method} /v1/courses HTTP/1.1\r\nHost: x\r\n{rest}".encode() + head("/health/live")
+                answer = connection.ask(data)
+                if answer is None or answer[0] not in (400, 501) or connection.read() is not None:
+                    fail(f"{method} with {name} through nginx: {answer}")
+                num_requests += 1
+        for name, data, statuses in (
+                ("120 headers", head("/v1/courses", "".join(f"X-{n}: y\r\n" for n in range(120))), (431,)),
+                ("a header of 20 KB", head("/v1/courses", f"X-Long: {'y' * 20_000}\r\n"), (400, 431)),
+                ("a URL of 100 KB", head(f"/v1/courses?directions={'BTC-USD,' * 12_500}"), (414,)),
+                ("a body of 1 MB", head("/v1/courses", f"Content-Length: {1 << 20}\r\n", "POST"), (413,)),
+                ("POST", head("/v1/courses", method="POST"), (405,)),
+                ("DELETE", head("/v1/courses/BTC-USD", method="DELETE"), (405,)),
+                ("metrics", head("/metrics"), (404,))):
+            answer = Connection(port).ask(data)
+            if answer is None or answer[0] not in statuses:
+                fail(f"{name} through nginx: {answer}")
+            num_requests += 1
+        for value in corpus["values"]:
+            for path in (f"/v1/courses?directions={value}", f"/v1/courses?{value}", f"/v1/courses/{value}"):
+                answer = Connection(port).ask(head(path))
+                if answer is None or answer[0] not in (400, 404, 422) or "set-cookie" in answer[1]:
+                    fail(f"{path} through nginx: {answer}")
+                num_requests += 1
+        if Connection(port).ask(head("/v1/courses"))[0] != 200:
+            fail("no course through nginx after bad requests")
+        return num_requests
+
+
 def main():
     if len(sys.argv) != 2:
         sys.exit(__doc__)
@@ -190,8 +298,14 @@ def main():
     with tempfile.TemporaryDirectory() as scratch:
         scratch = pathlib.Path(scratch)
         nginx(scratch)
-        num_panels = dashboards(scratch, program)
-    print(f"deploy: {num_services} services, {num_alerts} alerts, {num_panels} questions of panels: all well")
+        address = f"127.0.0.1:{free_port()}"
+        with open(scratch / "service.log", "w") as log, \
+                Program(log, program, "demo", env={"RATEBOOK_LISTEN": address}):
+            until("the demo does not answer", lambda: get(f"http://{address}/v1/courses"))
+            num_requests = proxy(scratch, address)
+            num_panels = dashboards(scratch, address)
+    print(f"deploy: {num_services} services, {num_alerts} alerts, {num_panels} questions of panels, "
+          f"{num_requests} bad requests through nginx: all well")
 
 
 if __name__ == "__main__":

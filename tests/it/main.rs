@@ -15,7 +15,6 @@ mod fixtures;
 mod http;
 mod layout;
 mod manners;
-mod panics;
 mod recordings;
 mod replay;
 mod simulator;

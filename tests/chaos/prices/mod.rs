@@ -75,7 +75,8 @@ fn peer_of(group: &[&'static str]) -> &'static str {
 /// A site of these and of their peer.
 fn site_of(group: &[&'static str], options: &Options) -> Plan {
     let exchanges: Vec<&'static str> = group.iter().copied().chain([peer_of(group)]).collect();
-    Plan::of(&exchanges, options.seed).with("directions", DIRECTIONS)
+    // Nobody has to hurry: what clients have to do within minutes is no part of these rows.
+    Plan::of(&exchanges, options.seed).with("directions", DIRECTIONS).with_simulator_speed(1)
 }
 
 /// Such a site, on which exchanges trade nothing else of these assets, so that every quote is of what is asked for.

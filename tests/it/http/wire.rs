@@ -9,6 +9,7 @@ use tokio::time::{Instant, timeout};
 use super::check_problem;
 use super::fake_book::Courses;
 use super::server::{Connection, PATIENCE, TestServer, answer};
+use crate::support::bad_requests::{BadRequests, large_heads, long_bodies, small_bodies};
 
 const GET: &[u8] = b"GET /v1/courses HTTP/1.1\r\nHost: x\r\n\r\n";
 
@@ -36,17 +37,9 @@ async fn slow_heads_are_answered_408_and_closed() {
 #[actix_web::test]
 async fn heads_that_are_too_large_are_refused() {
     let server = TestServer::with_courses(Courses::Are(answer()));
-    let headers: String = (0..120).map(|number| format!("X-{number}: y\r\n")).collect();
-    let long_value = format!("X-Long: {}\r\n", "y".repeat(200_000));
-    let long_path = format!("/v1/courses?directions={}", "BTC-USD,".repeat(12_500));
-    for (what, path, headers, status) in [
-        ("120 headers", "/v1/courses", headers.as_str(), 431),
-        ("a header of 200 KB", "/v1/courses", long_value.as_str(), 431),
-        ("a URL of 100 KB", long_path.as_str(), "", 400),
-    ] {
+    for (what, request, status) in large_heads() {
         let mut connection = server.connect().await;
-        let head = format!("GET {path} HTTP/1.1\r\nHost: x\r\n{headers}\r\n");
-        connection.write(head.as_bytes()).await;
+        connection.write(request.as_bytes()).await;
         assert_eq!(connection.read(false).await.expect(what).status, status, "{what}");
         assert_closes(&mut connection).await;
     }
@@ -57,22 +50,8 @@ async fn heads_that_are_too_large_are_refused() {
 #[actix_web::test]
 async fn requests_whose_end_is_ambiguous_are_refused_and_the_connection_is_closed() {
     let server = TestServer::with_courses(Courses::Are(answer()));
-    let cases: &[(&str, &str)] = &[
-        ("length and chunks", "Content-Length: 5\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n"),
-        ("chunks and length", "Transfer-Encoding: chunked\r\nContent-Length: 5\r\n\r\n0\r\n\r\n"),
-        ("two lengths", "Content-Length: 5\r\nContent-Length: 6\r\n\r\nhello!"),
-        ("a list of lengths", "Content-Length: 5, 6\r\n\r\nhello!"),
-        ("a signed length", "Content-Length: +5\r\n\r\nhello"),
-        ("a negative length", "Content-Length: -5\r\n\r\nhello"),
-        ("a folded header", "X-Folded: a\r\n b\r\n\r\n"),
-        ("a space before the colon", "Transfer-Encoding : chunked\r\n\r\n0\r\n\r\n"),
-        ("an unknown encoding", "Transfer-Encoding: xchunked\r\n\r\n0\r\n\r\n"),
-        ("a bad chunk", "Transfer-Encoding: chunked\r\n\r\nzz\r\nhello\r\n0\r\n\r\n"),
-        ("a chunk without its end", "Transfer-Encoding: chunked\r\n\r\n2\r\nhello\r\n0\r\n\r\n"),
-        ("NUL in a header", "X-Nul: a\0b\r\n\r\n"),
-    ];
     for method in ["GET", "POST"] {
-        for (what, rest) in cases {
+        for (what, rest) in &BadRequests::read().ambiguous {
             let mut connection = server.connect().await;
             // A second request follows: it must never be answered.
             let bytes = format!(
@@ -94,100 +73,11 @@ async fn requests_whose_end_is_ambiguous_are_refused_and_the_connection_is_close
 #[actix_web::test]
 async fn bad_queries_and_paths_are_refused_and_never_break_anything() {
     let server = TestServer::with_courses(Courses::Are(answer()));
-    let long = "A".repeat(300);
-    let mut values: Vec<String> = [
-        "%",
-        "%2",
-        "%zz",
-        "%%",
-        "%00",
-        "%0d%0a",
-        "%0D%0ASet-Cookie:a=b",
-        "%ff",
-        "%c3%28",
-        "%e2%82",
-        "%f0%9f%92%a9",
-        "%ed%a0%80",
-        "+",
-        "+BTC-USD",
-        "BTC+USD",
-        "BTC--USD",
-        "-",
-        "--",
-        "BTC-",
-        "-USD",
-        ",",
-        ",,",
-        "BTC-USD,,ETH-RUB",
-        "BTC-USD;ETH-RUB",
-        "BTC/USD",
-        "BTC_USD",
-        "BTC.USD",
-        "BTC:USD",
-        "'",
-        "\"",
-        "'%20OR%201=1--",
-        "<img%20src=x>",
-        "{{7*7}}",
-        "${jndi:ldap://x}",
-        "..",
-        "../../etc/passwd",
-        "%2e%2e%2f",
-        "%252e",
-        "\u{fffd}",
-        "null",
-        "undefined",
-        "NaN",
-        "[]",
-        "{}",
-        "[object%20Object]",
-        "true",
-        "0",
-        "-0",
-        "1e309",
-        "-1",
-        "+1",
-        "99999999999999999999",
-        "0x10",
-        "1_000",
-        "%31%",
-        "BTC-USD%00",
-        "BTC%2FUSD",
-        "BTC%5CUSD",
-        "BTC|USD",
-        "BTC^USD",
-        "BTC`USD",
-        "\\",
-        "~",
-        "*",
-        "?",
-        "=",
-        "==",
-        "BTC=USD",
-        "BTC-USD=",
-        "é",
-        "Ｂ-ＵＳＤ",
-        "B\u{200b}TC-USD",
-        "BTC\u{2010}USD",
-    ]
-    .map(str::to_owned)
-    .to_vec();
-    values.extend([long.clone(), format!("{long}-USD"), format!("BTC-{long}"), format!("{long}-{long}")]);
-    let mut count = 0;
-    for value in &values {
-        for name in ["directions", "exchanger", "token", "currency", "max_age_ms", "%00"] {
-            // `0` alone is an age.
-            let is_good = name == "max_age_ms" && value == "0";
-            if !is_good {
-                refuses(&server, &format!("/v1/courses?{name}={value}")).await;
-                count += 1;
-            }
-        }
-        refuses(&server, &format!("/v1/courses?{value}")).await;
-        refuses(&server, &format!("/v1/courses/{value}")).await;
-        count += 2;
+    let paths = BadRequests::read().paths();
+    for path in &paths {
+        refuses(&server, path).await;
     }
-    assert!(count >= 500 && server.asked().is_empty(), "{count} {:?}", server.asked());
+    assert!(paths.len() >= 500 && server.asked().is_empty(), "{} {:?}", paths.len(), server.asked());
     assert_eq!(server.get("/v1/courses").await.status, 200);
 }
 
@@ -213,13 +103,7 @@ async fn refuses(server: &TestServer, path: &str) {
 #[actix_web::test]
 async fn a_small_body_is_thrown_away_and_a_long_one_is_a_413() {
     let server = TestServer::with_courses(Courses::Are(answer()));
-    for headers_and_body in [
-        "Content-Length: 0\r\n\r\n".to_owned(),
-        "Content-Length: 5\r\n\r\nhello".to_owned(),
-        "Content-Type: text/nonsense\r\nContent-Length: 2\r\n\r\n{]".to_owned(),
-        "Transfer-Encoding: chunked\r\n\r\n5\r\nhello\r\n0\r\n\r\n".to_owned(),
-        format!("Content-Length: 8192\r\n\r\n{}", "x".repeat(8192)),
-    ] {
+    for headers_and_body in small_bodies() {
         // The connection goes on to serve, in step: the body is never read as a request.
         let mut connection = server.connect().await;
         for _ in 0..2 {
@@ -228,13 +112,7 @@ async fn a_small_body_is_thrown_away_and_a_long_one_is_a_413() {
             assert_eq!(connection.read(false).await.expect("an answer").status, 200, "{headers_and_body}");
         }
     }
-    let megabyte = "x".repeat(1 << 20);
-    for headers_and_body in [
-        format!("Content-Length: {}\r\n\r\n{megabyte}", megabyte.len()),
-        format!("Transfer-Encoding: chunked\r\n\r\n{:x}\r\n{megabyte}\r\n0\r\n\r\n", megabyte.len()),
-        "Content-Length: 8193\r\n\r\n".to_owned(),
-        "Content-Length: 99999999999\r\n\r\n".to_owned(),
-    ] {
+    for headers_and_body in long_bodies() {
         for method in ["GET", "POST"] {
             let mut connection = server.connect().await;
             let request = format!("{method} /v1/courses HTTP/1.1\r\nHost: x\r\n{headers_and_body}");

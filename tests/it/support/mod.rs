@@ -14,6 +14,7 @@ use serde_json::Value;
 use tokio::sync::Mutex;
 use tokio::time::{Instant, sleep, timeout};
 
+pub(crate) mod bad_requests;
 pub(crate) mod exchanges;
 pub(crate) mod nats;
 pub(crate) mod postgres;

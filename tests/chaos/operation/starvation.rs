@@ -1,0 +1,67 @@
+//! A machine whose processors are busy with something else.
+
+use std::process::{Child, Command, Stdio};
+use std::thread;
+use std::time::Duration;
+
+use tokio::time::Instant;
+
+use crate::checker::{Checker, Watch};
+use crate::row::{Figures, Options, ms};
+use crate::site::{Plan, Site};
+
+/// Processes that do nothing but take time.
+const LOOPS: usize = 4;
+
+/// How long the simulator, the service and the checker may wait for a processor.
+const SLACK: Duration = Duration::from_millis(500);
+
+/// What an answer may take meanwhile.
+const MOST_P99: Duration = Duration::from_millis(200);
+
+/// A process that keeps one processor busy, for a limited time whatever happens to us.
+struct BusyLoop(Child);
+
+impl BusyLoop {
+    fn start(length: Duration) -> Self {
+        let limit = (length.as_secs() + 30).to_string();
+        let mut command = Command::new("timeout");
+        command.args([&limit, "sh", "-c", "while :; do :; done"]).stdin(Stdio::null());
+        Self(command.spawn().unwrap())
+    }
+}
+
+impl Drop for BusyLoop {
+    fn drop(&mut self) {
+        // `timeout` hands the signal on to the loop.
+        drop(Command::new("kill").args(["-TERM", &self.0.id().to_string()]).status());
+        drop(self.0.wait());
+    }
+}
+
+pub(super) fn busy(options: &Options) -> Figures {
+    let site = Site::settled(Plan::of(&["binance", "okx", "coingecko", "cbr"], options.seed));
+    let checker = Checker::start_as(&site, Watch { slack: SLACK, ..Watch::default() });
+    let length = options.scaled(Duration::from_secs(6), Duration::from_secs(60));
+    let loops: Vec<BusyLoop> = (0..LOOPS).map(|_| BusyLoop::start(length)).collect();
+    let began = Instant::now();
+    thread::sleep(length);
+    let mut took: Vec<Duration> = checker.since(began).map(|seen| seen.answered_at - seen.asked_at).collect();
+    drop(loops);
+    checker.until("the first exchange answers again", |seen| seen.is_from("binance"));
+    took.sort();
+    let p99 =
+        took.get((took.len() * 99 / 100).min(took.len().saturating_sub(1))).copied().unwrap_or_default();
+    let verdict = checker.finish();
+    Figures {
+        pass: verdict.holds() && verdict.broken == 0 && took.len() > 20 && p99 <= MOST_P99,
+        n: took.len() as u64,
+        measured: format!(
+            "{LOOPS} busy loops for {length:?}: {} answers, p99 {}; {}",
+            took.len(),
+            ms(p99),
+            verdict.told()
+        ),
+        target: format!("no answer wrong or old, p99 at most {}", ms(MOST_P99)),
+    }
+}
