@@ -162,7 +162,7 @@ impl Plan {
         for row in EXCHANGES {
             let name = row.name.as_str();
             writeln!(toml, "[exchanges.{name}]\nenabled = {}", self.exchanges.contains(&name)).unwrap();
-            let (rest_url, ws_url) = row.served_at(&address.to_string());
+            let (rest_url, ws_url) = row.served_at(address.to_string());
             let at_port = |url: String, port: &Value| match port.as_u64() {
                 Some(port) => url.replace(&address.to_string(), &format!("127.0.0.1:{port}")),
                 None => url,

@@ -65,7 +65,7 @@ fn published(wall: DateTime<Utc>) -> NaiveDate {
         (*date - Days::new(1)).and_time(chrono::NaiveTime::MIN).and_utc() + PUBLISHED_AT <= wall
     };
     let dates = (wall.date_naive() - Days::new(9)).iter_days().take(12);
-    dates.filter(|date| is_fixed(*date) && is_out(date)).last().unwrap()
+    dates.filter(|date| is_fixed(*date) && is_out(date)).max().unwrap()
 }
 
 /// The newest date whose rates count by then: published by a source that answered, and begun in Moscow.
@@ -77,7 +77,7 @@ fn expected(wall: DateTime<Utc>) -> NaiveDate {
         let back_at = (set_on + Days::new(1)).and_time(chrono::NaiveTime::MIN).and_utc();
         (set_on.month(), set_on.day()) == ABSENT && wall < back_at
     };
-    dates.filter(|date| is_fixed(*date) && !was_absent(*date)).last().unwrap()
+    dates.filter(|date| is_fixed(*date) && !was_absent(*date)).max().unwrap()
 }
 
 pub(super) fn fixings(_: &Options) -> Figures {
