@@ -21,45 +21,38 @@ pub(crate) enum SeededBug {
     BackoffResetsOnConnect,
 }
 
+#[cfg(feature = "fault-injection")]
+const NAMES: [(&str, SeededBug); 6] = [
+    ("no_age_check", SeededBug::NoAgeCheck),
+    ("failover_never_returns", SeededBug::FailoverNeverReturns),
+    ("cross_leg_missing", SeededBug::CrossLegMissing),
+    ("decimal_through_f64", SeededBug::DecimalThroughF64),
+    ("no_epoch_check", SeededBug::NoEpochCheck),
+    ("backoff_resets_on_connect", SeededBug::BackoffResetsOnConnect),
+];
+
+#[cfg(feature = "fault-injection")]
+static CHOSEN: std::sync::OnceLock<SeededBug> = std::sync::OnceLock::new();
+
+/// Chooses the bug of this process, once, at its start.
+///
+/// # Panics
+/// When there is no such bug: a trial of it would show nothing.
+#[cfg(feature = "fault-injection")]
+pub(crate) fn choose(name: &std::ffi::OsStr) {
+    let named = NAMES.iter().find(|(known, _)| *known == name);
+    let (_, bug) = named.expect("the name of a seeded bug");
+    CHOSEN.get_or_init(|| *bug);
+}
+
+/// Whether the service has this bug.
+#[cfg(feature = "fault-injection")]
+pub(crate) fn is_on(bug: SeededBug) -> bool {
+    CHOSEN.get() == Some(&bug)
+}
+
 /// Whether the service has this bug.
 #[cfg(not(feature = "fault-injection"))]
 pub(crate) const fn is_on(_: SeededBug) -> bool {
     false
-}
-
-#[cfg(feature = "fault-injection")]
-pub(crate) use chosen::{choose, is_on};
-
-#[cfg(feature = "fault-injection")]
-mod chosen {
-    use std::ffi::OsStr;
-    use std::sync::OnceLock;
-
-    use super::SeededBug;
-
-    const NAMES: [(&str, SeededBug); 6] = [
-        ("no_age_check", SeededBug::NoAgeCheck),
-        ("failover_never_returns", SeededBug::FailoverNeverReturns),
-        ("cross_leg_missing", SeededBug::CrossLegMissing),
-        ("decimal_through_f64", SeededBug::DecimalThroughF64),
-        ("no_epoch_check", SeededBug::NoEpochCheck),
-        ("backoff_resets_on_connect", SeededBug::BackoffResetsOnConnect),
-    ];
-
-    static CHOSEN: OnceLock<SeededBug> = OnceLock::new();
-
-    /// Chooses the bug of this process, once, at its start.
-    ///
-    /// # Panics
-    /// When there is no such bug: a trial of it would show nothing.
-    pub(crate) fn choose(name: &OsStr) {
-        let named = NAMES.iter().find(|(known, _)| *known == name);
-        let (_, bug) = named.expect("the name of a seeded bug");
-        CHOSEN.get_or_init(|| *bug);
-    }
-
-    /// Whether the service has this bug.
-    pub(crate) fn is_on(bug: SeededBug) -> bool {
-        CHOSEN.get() == Some(&bug)
-    }
 }

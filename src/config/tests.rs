@@ -7,6 +7,8 @@ use std::time::Duration;
 
 use super::*;
 
+mod any;
+
 /// Loads `file` (as TOML) under `environment` (`NAME=value` lines).
 fn load(file: &str, environment: &str) -> Result<Loaded, ConfigError> {
     let variables = environment.lines().map(str::trim).filter(|line| !line.is_empty()).map(|line| {

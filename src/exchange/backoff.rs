@@ -95,4 +95,34 @@ mod tests {
         assert!(backoff.is_fresh());
         assert!(backoff.next_delay(&mut rng) <= BASE);
     }
+    proptest::proptest! {
+        #[test]
+        fn a_delay_stays_between_a_tenth_of_the_base_and_the_ceiling(
+            base in 0_u64..=u64::MAX, cap in 0_u64..=u64::MAX, num_failures: u32, seed: u64,
+        ) {
+            let (base, cap) = (Duration::from_nanos(base), Duration::from_nanos(cap));
+            let mut backoff = Backoff { base, cap, num_failures };
+            let delay = backoff.next_delay(&mut StdRng::seed_from_u64(seed));
+            let doubled = base.saturating_mul(2_u32.saturating_pow(num_failures.min(20)));
+            proptest::prop_assert!(delay <= cap, "{:?} is beyond the cap", delay);
+            proptest::prop_assert!(delay <= doubled, "{:?} is beyond the ceiling", delay);
+            proptest::prop_assert!(delay >= (base / 10).min(cap), "{:?} is too soon", delay);
+            proptest::prop_assert!(!backoff.is_fresh());
+        }
+
+        #[test]
+        fn the_longest_delays_never_grow_beyond_the_cap_however_often_it_fails(
+            base in 1_u64..=10_000, cap in 1_u64..=3_600_000, seed: u64,
+        ) {
+            let (base, cap) = (Duration::from_millis(base), Duration::from_millis(cap));
+            let mut rng = StdRng::seed_from_u64(seed);
+            let mut backoff = Backoff::new(base, cap);
+            for failure in 0..40_u32 {
+                let ceiling = base.saturating_mul(1 << failure.min(20)).min(cap);
+                proptest::prop_assert!(backoff.next_delay(&mut rng) <= ceiling);
+            }
+            backoff.reset();
+            proptest::prop_assert!(backoff.next_delay(&mut rng) <= base.min(cap));
+        }
+    }
 }

@@ -24,6 +24,10 @@ const LONGEST_QUESTION: usize = 1024;
 /// enough to get its place back; this is by how much that may be late.
 const KEPT_FOR: Duration = Duration::from_millis(50);
 
+/// How far the wall clock may have gone while an answer was kept. A machine that slept wakes up with what it kept, and its
+/// monotonic clock does not know.
+const LONGEST_BY_THE_WALL: Duration = Duration::from_secs(2);
+
 /// The answers that one worker keeps.
 pub(super) struct Answers {
     book: BookVersion,
@@ -46,7 +50,8 @@ impl Answers {
     /// The answer to this question, if one is kept that counts now.
     pub(super) fn get(&self, question: &str, now: Moment) -> Option<Rc<Kept>> {
         let kept = self.kept.borrow().get(question)?.clone();
-        let counts = kept.rendered.version() == self.book.get() && now.monotonic < kept.until;
+        let is_awake = now.wall_since(kept.rendered.at().wall) <= LONGEST_BY_THE_WALL;
+        let counts = is_awake && kept.rendered.version() == self.book.get() && now.monotonic < kept.until;
         counts.then_some(kept)
     }
 
@@ -105,6 +110,16 @@ mod tests {
             let kept = answers.get(question, at(asked_at));
             assert_eq!(kept.is_some(), expected, "{fresh_for} {version} {question} {asked_at}");
         }
+    }
+
+    #[test]
+    fn an_answer_does_not_outlast_the_sleep_of_the_machine() {
+        let answers = Answers::new(BookVersion::default());
+        answers.keep(QUESTION, rendered(0, 5_000, 1_000));
+        let awake = at(1_010);
+        assert!(answers.get(QUESTION, awake).is_some());
+        let slept = Moment { wall: awake.wall + chrono::TimeDelta::hours(1), ..awake };
+        assert!(answers.get(QUESTION, slept).is_none());
     }
 
     #[test]

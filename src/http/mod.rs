@@ -26,12 +26,13 @@ use actix_web::dev::Server;
 use actix_web::http::Method;
 use actix_web::http::header::{self, HeaderValue};
 use actix_web::{App, Handler, HttpResponse, HttpServer, Responder, middleware, web};
+use chrono::{DateTime, Utc};
 use socket2::{Domain, Protocol, Socket, Type};
 
 use self::answers::Answers;
 use self::cors::Cors;
 use self::error::ApiError;
-use self::query::Offer;
+use self::query::{ChartQuestion, EventsQuestion, HistoryQuestion, Offer, Question};
 use crate::history::{HistoryError, HistoryPorts};
 use crate::market::{Direction, ExchangeName, Moment};
 use crate::metrics::Metrics;
@@ -221,6 +222,26 @@ where
 
 async fn options() -> HttpResponse {
     HttpResponse::NoContent().insert_header((header::ALLOW, READ_ONLY_METHODS)).finish()
+}
+
+/// What each route that takes a query makes of this one, without asking anybody: nothing where it is understood, else
+/// what its refusal says. `{direction}` of a path is the first of the configured ones.
+pub fn read_query(
+    query: &str,
+    directions: &Arc<[Direction]>,
+    exchanges: &Arc<[ExchangeName]>,
+    now: DateTime<Utc>,
+) -> [Result<(), String>; 5] {
+    let offer = Offer { directions: directions.clone(), exchanges: exchanges.clone() };
+    let direction = directions.first().map(Direction::to_string).unwrap_or_default();
+    let outcomes: [Result<(), ApiError>; 5] = [
+        Question::of_all(query, &offer, now).map(drop),
+        Question::of_one(&direction, query, &offer, now).map(drop),
+        HistoryQuestion::read(query, &offer, now).map(drop),
+        ChartQuestion::read(&direction, query, &offer, now).map(drop),
+        EventsQuestion::read(query, &offer, now).map(drop),
+    ];
+    outcomes.map(|outcome| outcome.map_err(|error| error.to_string()))
 }
 
 /// A length in whole milliseconds, as answers write it.

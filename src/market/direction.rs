@@ -93,4 +93,14 @@ mod tests {
             assert_eq!(text.parse::<Direction>().ok().map(|d| d.to_string()).as_deref(), expected, "{text}");
         }
     }
+    proptest::proptest! {
+        #[test]
+        fn whatever_is_read_as_a_direction_is_written_so_that_it_is_read_again(text in "[A-Za-z0-9]{1,17}-?[A-Za-z0-9-]{0,17}") {
+            let Ok(direction) = text.parse::<Direction>() else { return Ok(()) };
+            proptest::prop_assert_eq!(direction.to_string(), text.to_ascii_uppercase());
+            proptest::prop_assert_eq!(direction.to_string().parse(), Ok(direction));
+            proptest::prop_assert_eq!(direction.inverse().inverse(), direction);
+            proptest::prop_assert_eq!(direction.priced_as().priced_as(), direction.priced_as());
+        }
+    }
 }

@@ -146,12 +146,61 @@ mod tests {
         }
     }
 
+    /// The digits of a number without its point and sign, zeros at both ends left out.
+    fn significant(text: &str) -> String {
+        let digits: String = text.chars().filter(char::is_ascii_digit).collect();
+        digits.trim_matches('0').to_owned()
+    }
+
     proptest::proptest! {
         #[test]
         fn every_digit_survives_the_way_there_and_back(mantissa in 0_i128..=(1_i128 << 95), scale in 0_u32..=28) {
             let value = Decimal::from_i128_with_scale(mantissa, scale);
             proptest::prop_assert_eq!(decimal(&value.to_string()), Some(value));
             proptest::prop_assert_eq!(decimal(&plain(value)), Some(value));
+        }
+
+        #[test]
+        fn from_a_text_to_json_and_back_every_digit_is_kept(
+            whole in "0|[1-9][0-9]{0,13}", fraction in "[0-9]{1,14}", is_negative: bool,
+        ) {
+            let text = format!("{}{whole}.{fraction}", if is_negative { "-" } else { "" });
+            let value = decimal(&text).unwrap();
+            let written = plain(value);
+            proptest::prop_assert_eq!(significant(&written), significant(&text));
+            let is_zero = significant(&text).is_empty();
+            proptest::prop_assert_eq!((value.is_zero(), value.is_sign_negative()), (is_zero, is_negative && !is_zero));
+            let json: JsonNumber<'_> = serde_json::from_str(&written).unwrap();
+            proptest::prop_assert_eq!(json.decimal(), Some(value), "{} is not the JSON number", written);
+            let quoted = format!("\"{text}\"");
+            let json: JsonNumber<'_> = serde_json::from_str(&quoted).unwrap();
+            proptest::prop_assert_eq!(json.decimal(), Some(value));
+        }
+
+        #[test]
+        fn an_exponent_moves_the_point_and_nothing_else(
+            mantissa in 1_i64..=999_999_999_999, scale in 0_u32..=12, exponent in -14_i32..=14, is_upper: bool,
+        ) {
+            let coefficient = Decimal::new(mantissa, scale);
+            let e = if is_upper { 'E' } else { 'e' };
+            let moved = decimal(&format!("{coefficient}{e}{exponent}")).unwrap();
+            let factor = Decimal::from(10_i64.pow(exponent.unsigned_abs()));
+            let expected = if exponent < 0 { coefficient / factor } else { coefficient * factor };
+            proptest::prop_assert_eq!(moved, expected);
+        }
+
+        #[test]
+        fn whatever_the_text_is_it_is_read_exactly_or_not_at_all(text in "-?[0-9]{0,32}\\.?[0-9]{0,32}([eE][-+]?[0-9]{0,4})?") {
+            let Some(value) = decimal(&text) else { return Ok(()) };
+            let coefficient = text.split(['e', 'E']).next().unwrap_or_default();
+            proptest::prop_assert_eq!(significant(&plain(value)), significant(coefficient), "{}", text);
+            proptest::prop_assert_eq!(value.is_zero(), significant(coefficient).is_empty(), "{}", text);
+        }
+
+        #[test]
+        fn no_text_is_too_odd_to_be_refused(text in ".{0,40}") {
+            let is_number = |byte: u8| byte.is_ascii_digit() || b".-+eE".contains(&byte);
+            proptest::prop_assert!(decimal(&text).is_none() || text.bytes().all(is_number), "{}", text);
         }
     }
 }

@@ -303,9 +303,12 @@ impl Handler<GetCourses> for RateBook {
     fn handle(&mut self, request: GetCourses, _: &mut Self::Context) -> Self::Result {
         let answer = self.guarded(|book, now| {
             fail::fail_point!("rate_book::courses");
-            book.courses(&request, now)
+            // The first to ask after the machine has slept may come before the time is looked at.
+            (book.look(now), book.courses(&request, now))
         });
-        answer.unwrap_or_else(|| Err(CoursesError::Starting(Vec::new())))
+        let Some((changes, answer)) = answer else { return Err(CoursesError::Starting(Vec::new())) };
+        self.tell(changes);
+        answer
     }
 }
 
@@ -313,7 +316,9 @@ impl Handler<GetHealth> for RateBook {
     type Result = MessageResult<GetHealth>;
 
     fn handle(&mut self, _: GetHealth, _: &mut Self::Context) -> Self::Result {
-        let health = self.guarded(|book, now| book.health(now)).unwrap_or_else(BookHealth::failed);
+        let health = self.guarded(|book, now| (book.look(now), book.health(now)));
+        let (changes, health) = health.unwrap_or_else(|| (Vec::new(), BookHealth::failed()));
+        self.tell(changes);
         let left_to_store = self.storage.as_ref().map(|storage| storage.counters().pushed_quotes);
         MessageResult(BookHealth { left_to_store, ..health })
     }

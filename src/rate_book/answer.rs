@@ -389,7 +389,7 @@ impl<'a> Pricing<'a> {
 
     /// Age of what a route would give if nothing could go stale; `None` if one of its legs has never been there.
     fn last_age(&self, exchange: usize, route: &Route) -> Option<Duration> {
-        let step = |shelf: &Shelf, step: Step| shelf.kept(step.slot).map(|kept| kept.age(self.now));
+        let step = |shelf: &Shelf, step: Step| shelf.last(step.slot, self.now).map(|kept| kept.age(self.now));
         let rate = |shelf: &Shelf, rate: Rate| match rate {
             Rate::Quote(it) => step(shelf, it),
             Rate::Table(there, on) => Some(step(shelf, there)?.max(step(shelf, on)?)),

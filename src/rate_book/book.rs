@@ -332,6 +332,12 @@ impl Book {
         changes
     }
 
+    /// Looks at the clocks, as every event does: whoever asks first after the machine has slept is not told what was
+    /// fresh before.
+    pub fn look(&mut self, now: Moment) -> Vec<Change> {
+        self.observe(now)
+    }
+
     /// Says what changed by the mere passing of time.
     pub fn tick(&mut self, now: Moment) -> Vec<Change> {
         let mut changes = self.observe(now);
@@ -630,13 +636,18 @@ impl Book {
         if epoch <= shelf.epoch {
             return;
         }
-        if shelf.epoch != Epoch::default() {
+        let is_another = shelf.epoch != Epoch::default();
+        if is_another {
             shelf.counters.restarts = shelf.counters.restarts.saturating_add(1);
             shelf.distrust(now);
         }
         shelf.epoch = epoch;
         shelf.quarantine = None;
         shelf.link = None;
+        if is_another {
+            // What it was believed for before is not any more, whether or not this report brings anything new.
+            self.bump(now);
+        }
     }
 
     fn end(&mut self, at: usize, detail: String, now: Moment) {

@@ -138,6 +138,46 @@ mod tests {
         }
 
         #[test]
+        fn the_order_of_the_legs_changes_nothing(
+            legs in proptest::collection::vec((1_i64..=99_999_999_999, 0_u32..=10), 3..=3),
+        ) {
+            let of = |order: [usize; 3]| {
+                let mut values = order.map(|at| Decimal::new(legs[at].0, legs[at].1));
+                product(&mut values)
+            };
+            let first = of([0, 1, 2]);
+            proptest::prop_assert_eq!(of([2, 1, 0]), first);
+            proptest::prop_assert_eq!(of([1, 2, 0]), first);
+        }
+
+        #[test]
+        fn a_product_of_prices_is_off_by_less_than_a_unit_of_its_tenth_digit_and_never_zero(
+            legs in proptest::collection::vec((1_u64..=9_999_999, 0_u32..=7), 1..=3),
+        ) {
+            let mut values: Vec<_> =
+                legs.iter().map(|(mantissa, scale)| Decimal::from(*mantissa) / Decimal::from(10_u64.pow(*scale))).collect();
+            let exact: Decimal = values.iter().product();
+            match product(&mut values) {
+                Some(course) => {
+                    proptest::prop_assert!(course > Decimal::ZERO);
+                    proptest::prop_assert!((course - exact).abs() <= exact * Decimal::new(5, 10), "{} {}", course, exact);
+                    proptest::prop_assert_eq!(round(course), Some(course), "rounding twice is rounding once");
+                }
+                None => proptest::prop_assert!(exact < MIN_PRODUCT),
+            }
+        }
+
+        #[test]
+        fn the_inverse_of_a_book_lies_between_its_sides(bid in 1_u64..=9_999_999_999, spread in 1_u64..=99_999_999) {
+            let (bid, ask) = (Decimal::from(bid), Decimal::from(bid + spread));
+            let quote = Quote::book("BTC-USD".parse().unwrap(), bid, ask);
+            let now = Moment { monotonic: Duration::ZERO, wall: chrono::DateTime::UNIX_EPOCH };
+            let kept = Kept { value: quote.value().unwrap(), quote, received_at: now, fresh_since: Since::Start };
+            let inverse = inverse(&kept).unwrap();
+            proptest::prop_assert!(Decimal::ONE / ask <= inverse && inverse <= Decimal::ONE / bid);
+        }
+
+        #[test]
         fn a_course_and_its_reverse_multiply_to_one(mantissa in 1_i64..=9_999_999_999, scale in 0_u32..=10) {
             let value = Decimal::new(mantissa, scale);
             let reverse = round(Decimal::ONE.checked_div(value).unwrap()).unwrap();

@@ -228,4 +228,26 @@ mod tests {
             assert_eq!(check_order(&quote, &previous).is_ok(), is_ok, "{sequence:?} {quoted_at:?} {bid}");
         }
     }
+    proptest::proptest! {
+        #[test]
+        fn what_passes_is_a_positive_price_between_its_sides(
+            bid in -1_000_i64..=10_000_000_000, ask in -1_000_i64..=10_000_000_000, last in -1_i64..=1_000,
+            scale in 0_u32..=12, sides in 0_u8..8, pair in 0_usize..4,
+        ) {
+            let direction = ["BTC-USD", "USDT-RUB", "SHIB-USDT", "BTC-VND"][pair].parse().unwrap();
+            let side = |bit: u8, mantissa: i64| (sides & bit > 0).then(|| Decimal::new(mantissa, scale));
+            let quote = Quote { bid: side(1, bid), ask: side(2, ask), last: side(4, last), ..Quote::empty(direction) };
+            if check_form(&quote).is_ok() {
+                let value = check_book(&quote).unwrap();
+                proptest::prop_assert!(value > Decimal::ZERO);
+                proptest::prop_assert_eq!(quote.value(), Some(value));
+                let prices = [quote.bid, quote.ask, quote.last];
+                proptest::prop_assert!(prices.into_iter().flatten().all(|price| price >= MIN_PRICE && price <= MAX_PRICE));
+                if let (Some(bid), Some(ask)) = (quote.bid, quote.ask) {
+                    proptest::prop_assert!(bid < value && value < ask);
+                    proptest::prop_assert!(ask - bid <= value * MAX_SPREAD);
+                }
+            }
+        }
+    }
 }

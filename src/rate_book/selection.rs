@@ -72,4 +72,62 @@ mod tests {
         check(&[Some(95), Some(98)], Some(0));
         check(&[Some(95), Some(95)], Some(0));
     }
+    /// Some candidates, each with since when it has been fresh: `0` for the start, and of every fourth nothing.
+    fn candidates() -> impl proptest::strategy::Strategy<Value = Vec<Candidate>> {
+        use proptest::strategy::Strategy;
+        let one = (0_u8..4, 0_u64..100).prop_map(|(kind, at)| match kind {
+            0 => Candidate { fresh_since: None },
+            1 => Candidate { fresh_since: Some(Since::Start) },
+            _ => Candidate { fresh_since: Some(Since::At(Duration::from_secs(at))) },
+        });
+        proptest::collection::vec(one, 0..12)
+    }
+
+    proptest::proptest! {
+        #[test]
+        fn who_answers_is_the_first_that_has_waited_or_else_has_waited_longest(
+            candidates in candidates(), fail_back_after in 0_u64..60,
+        ) {
+            let (now, wait) = (Duration::from_secs(100), Duration::from_secs(fail_back_after));
+            let has_waited = |it: &Candidate| it.fresh_since.is_some_and(|since| is_settled(since, now, wait));
+            match answering(&candidates, now, wait) {
+                None => proptest::prop_assert!(candidates.iter().all(|it| it.fresh_since.is_none())),
+                Some(at) => {
+                    let chosen = candidates[at].fresh_since;
+                    proptest::prop_assert!(chosen.is_some(), "nobody answers who is not fresh");
+                    proptest::prop_assert!(!candidates[..at].iter().any(has_waited), "one before it has waited");
+                    if !has_waited(&candidates[at]) {
+                        let fresh = || candidates.iter().filter_map(|it| it.fresh_since);
+                        proptest::prop_assert!(!candidates.iter().any(has_waited));
+                        proptest::prop_assert_eq!(chosen, fresh().min());
+                    }
+                }
+            }
+        }
+
+        #[test]
+        fn who_is_not_fresh_changes_nothing(candidates in candidates(), at in 0_usize..12) {
+            let (now, wait) = (Duration::from_secs(100), Duration::from_secs(15));
+            let at = at.min(candidates.len());
+            let before = answering(&candidates, now, wait);
+            let mut more = candidates;
+            more.insert(at, Candidate { fresh_since: None });
+            proptest::prop_assert_eq!(answering(&more, now, wait), before.map(|it| it + usize::from(it >= at)));
+        }
+
+        #[test]
+        fn the_place_is_lost_only_to_one_that_comes_before(candidates in candidates(), later in 100_u64..200) {
+            let wait = Duration::from_secs(15);
+            let now = answering(&candidates, Duration::from_secs(100), wait);
+            let then = answering(&candidates, Duration::from_secs(later), wait);
+            // While everybody stays fresh, time moves the place to the front alone.
+            let is_settled = |at: usize| {
+                candidates[at].fresh_since.is_some_and(|it| is_settled(it, Duration::from_secs(100), wait))
+            };
+            if let (Some(now), Some(then)) = (now, then) {
+                proptest::prop_assert!(then <= now || !is_settled(now));
+            }
+            proptest::prop_assert_eq!(now.is_some(), then.is_some());
+        }
+    }
 }

@@ -167,6 +167,15 @@ impl Shelf {
         self.slots[at].kept.as_ref().or(self.slots[at].waiting.as_ref())
     }
 
+    /// The quote of a slot that would count if none went stale: of two fixings the one that began last.
+    pub(super) fn last(&self, at: usize, now: Moment) -> Option<&Kept> {
+        let has_begun = |kept: &&Kept| match kept.quote.validity {
+            Validity::Fixing { starts_at, .. } => starts_at <= now.wall,
+            Validity::Live => true,
+        };
+        self.waiting(at).filter(has_begun).or_else(|| self.kept(at))
+    }
+
     /// The fixing of a slot that waits for its date.
     pub(super) fn waiting(&self, at: usize) -> Option<&Kept> {
         self.slots[at].waiting.as_ref()
@@ -191,9 +200,10 @@ impl Shelf {
         }
     }
 
-    /// Believes none of the live quotes that were received until now.
-    pub(super) fn distrust(&mut self, now: Moment) {
-        self.distrusted_until = Some(now.monotonic);
+    /// Believes none of the live quotes that were received until then. What is told late takes nothing back: quotes that
+    /// were disbelieved for a later reason stay so.
+    pub(super) fn distrust(&mut self, until: Moment) {
+        self.distrusted_until = self.distrusted_until.max(Some(until.monotonic));
     }
 
     /// Forgets every quote, and keeps the listing.

@@ -12,6 +12,7 @@ use crate::market::{Asset, Direction, ExchangeName, Moment, Quote, Refusal, Tran
 mod fiat;
 mod figures;
 mod following;
+mod late;
 mod recording;
 
 const BINANCE: ExchangeName = ExchangeName::new("binance");

@@ -258,6 +258,8 @@ impl<'a> Session<'a> {
         let (talk, told) = (self.talk.as_mut(), &mut self.told);
         let mut said = Vec::new();
         self.exchange.stage(WS, |protocol, scene| {
+            let mut others = protocol.listings().filter(|_| is_straying).into_iter().flat_map(Listings::open);
+            let stray = others.find(|listing| !told.contains_key(&listing.symbol)).cloned();
             for (symbol, known) in told.iter_mut() {
                 let Some(book) = protocol.book(symbol) else { continue };
                 if book.sequence <= *known || scene.is_replayed(symbol) {
@@ -265,14 +267,14 @@ impl<'a> Session<'a> {
                 }
                 *known = book.sequence;
                 if let Some(book) = scene.shown(&[symbol, &direction_of(symbol, protocol)], book) {
-                    said.extend(talk.tell(symbol, &book, scene).into_iter().map(Say::Data));
-                }
-            }
-            if is_straying {
-                let others = protocol.listings().into_iter().flat_map(Listings::open);
-                for listing in others.filter(|it| !told.contains_key(&it.symbol)) {
-                    let book = listing.book.clone();
-                    said.extend(talk.tell(&listing.symbol, &book, scene).into_iter().map(Say::Data));
+                    let frames = talk.tell(symbol, &book, scene);
+                    if let Some(stray) = &stray {
+                        let by_its_name =
+                            frames.iter().filter_map(|frame| renamed(frame, symbol, &stray.symbol));
+                        said.extend(by_its_name.map(Say::Data));
+                        said.extend(talk.tell(&stray.symbol, &stray.book, scene).into_iter().map(Say::Data));
+                    }
+                    said.extend(frames.into_iter().map(Say::Data));
                 }
             }
             said.extend(talk.beat(protocol, scene));
@@ -511,4 +513,12 @@ impl<'a> Session<'a> {
 fn direction_of(symbol: &str, protocol: &dyn Protocol) -> String {
     let listing = protocol.listings().and_then(|all| all.get(symbol));
     listing.map(Listing::direction).unwrap_or_default()
+}
+
+/// A frame as it would be of another symbol; `None` where it does not name its own.
+fn renamed(frame: &Frame, symbol: &str, other: &str) -> Option<Frame> {
+    match frame {
+        Frame::Text(text) => text.contains(symbol).then(|| Frame::Text(text.replace(symbol, other))),
+        Frame::Binary(_) => None,
+    }
 }

@@ -345,7 +345,8 @@ pub(crate) struct Site {
     pub(crate) service: Process,
     /// Where the service answers.
     pub(crate) address: SocketAddr,
-    pub(crate) simulator: Process,
+    /// Ends with the site.
+    _simulator: Process,
     pub(crate) simulator_address: SocketAddr,
     directory: TempDir,
     _permit: Permit,
@@ -374,7 +375,7 @@ impl Site {
         )
         .unwrap();
         let (service, address) = serve(&plan, directory.path());
-        Self { plan, service, address, simulator, simulator_address, directory, _permit: permit }
+        Self { plan, service, address, _simulator: simulator, simulator_address, directory, _permit: permit }
     }
 
     /// A site whose service answers with courses of the first exchange, over its socket if it has one.

@@ -12,6 +12,7 @@ mod documents;
 mod exchanges;
 mod fiat;
 mod fixtures;
+mod fuzz;
 mod http;
 mod layout;
 mod manners;

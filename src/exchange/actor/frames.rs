@@ -67,8 +67,13 @@ impl ExchangeActor {
             if let Some(socket) = self.sockets.get(number) {
                 socket.session.on_quote(quote.direction, now);
             }
-            if self.coverage.on_frame(&quote, now) == Worth::Newest {
+            let worth = self.coverage.on_frame(&quote, now);
+            // What is too old in itself is refused by RateBook, under that name.
+            let is_stale = quote.quoted_at.is_some_and(|at| now.wall_since(at) > self.setup.stale_after);
+            if worth == Worth::Newest || is_stale {
                 quotes.push(quote);
+            } else {
+                refused.push(Refusal::OutOfOrder);
             }
         }
         if let Some(socket) = self.sockets.get(number) {

@@ -94,6 +94,7 @@ pub(super) fn planted(options: &Options) -> Figures {
     wait_until("courses are gone", || site.get("/v1/courses").status == 503);
     outputs.ask(&site);
     outputs.files(site.directory());
+    drop(site);
 
     let with_broker = Site::start(plan(true));
     wait_until("the broker refuses us", || with_broker.health()["bus"]["last_error"].is_string());

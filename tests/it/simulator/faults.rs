@@ -104,7 +104,16 @@ async fn stray_prices_are_of_symbols_that_nobody_asked_for() {
     let mut socket = sim.listening().await;
     assert_eq!(socket.json().await["s"], "BTCUSDT");
     sim.fault("binance", json!({ "kind": "stray" })).await;
-    while socket.json().await["s"] == "BTCUSDT" {}
+    let stray = timeout(PATIENCE, async {
+        loop {
+            let frame = socket.json().await;
+            if frame["s"] != "BTCUSDT" {
+                break frame;
+            }
+        }
+    });
+    let stray = stray.await.unwrap();
+    assert!(stray["s"].is_string() && stray["b"].is_string(), "{stray}");
 }
 
 #[actix_web::test]

@@ -1,0 +1,5 @@
+//! Everything that `bitstamp` may send.
+
+#![no_main]
+
+ratebook_fuzz::target!("bitstamp");

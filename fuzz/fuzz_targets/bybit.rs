@@ -1,0 +1,5 @@
+//! Everything that `bybit` may send.
+
+#![no_main]
+
+ratebook_fuzz::target!("bybit");

@@ -1,0 +1,5 @@
+//! Everything that `cbr` may send.
+
+#![no_main]
+
+ratebook_fuzz::target!("cbr");

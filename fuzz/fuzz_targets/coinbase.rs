@@ -1,0 +1,5 @@
+//! Everything that `coinbase` may send.
+
+#![no_main]
+
+ratebook_fuzz::target!("coinbase");

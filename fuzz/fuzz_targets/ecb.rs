@@ -1,0 +1,5 @@
+//! Everything that `ecb` may send.
+
+#![no_main]
+
+ratebook_fuzz::target!("ecb");

@@ -1,0 +1,5 @@
+//! Everything that `erapi` may send.
+
+#![no_main]
+
+ratebook_fuzz::target!("erapi");

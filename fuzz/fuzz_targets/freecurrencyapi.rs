@@ -1,0 +1,5 @@
+//! Everything that `freecurrencyapi` may send.
+
+#![no_main]
+
+ratebook_fuzz::target!("freecurrencyapi");

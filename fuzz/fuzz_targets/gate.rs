@@ -1,0 +1,5 @@
+//! Everything that `gate` may send.
+
+#![no_main]
+
+ratebook_fuzz::target!("gate");
