@@ -184,7 +184,7 @@ fn refused_upgrade(crowd: &Crowd, options: &Options, status: u16) -> Figures {
             }
         }
     };
-    wait_until("what it means is told", || crowd.tried.iter().all(|exchange| is_told(exchange)));
+    wait_until("what it means is told", || crowd.tried.iter().all(&is_told));
     let checker = Checker::start(&site);
     thread::sleep(Duration::from_secs(options.scaled(1, if is_ban { 40 } else { 60 })));
     let verdict = checker.finish();

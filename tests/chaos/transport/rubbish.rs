@@ -177,7 +177,7 @@ fn spoil_bodies(crowd: &Crowd, options: &Options, cases: fn() -> Vec<Break>) -> 
     let plan = plan.with_argument("--log-format").with_argument("json");
     let site = Site::start_after(plan, |control| relay.lead_to(control.address));
     let is_heard = |exchange: &&str| site.health_of(exchange)["status"] == "fresh";
-    wait_until("all of them are heard", || crowd.tried.iter().all(|exchange| is_heard(exchange)));
+    wait_until("all of them are heard", || crowd.tried.iter().all(&is_heard));
     let checker = Checker::start(&site);
     let chosen = || -> Vec<Break> {
         let step = options.scaled(cases().len() / 10, 1);
@@ -197,7 +197,7 @@ fn spoil_bodies(crowd: &Crowd, options: &Options, cases: fn() -> Vec<Break>) -> 
         std::thread::sleep(Duration::from_millis(20));
     }
     relay.tamper(Honest);
-    wait_until("all of them are heard again", || crowd.tried.iter().all(|exchange| is_heard(exchange)));
+    wait_until("all of them are heard again", || crowd.tried.iter().all(&is_heard));
     let verdict = checker.finish();
     let (restarts, log) = (restarts(&site, &crowd.tried), Log::read(&site));
     Figures {

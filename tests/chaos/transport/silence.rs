@@ -104,7 +104,7 @@ fn stall(crowd: &Crowd, site: &Site, how: &str) -> Figures {
         row["status"] == "down"
             && row["last_error"].as_str().is_some_and(|it| it.contains("no answer within"))
     };
-    wait_until("all of them are given up", || crowd.tried.iter().all(|exchange| is_down(exchange)));
+    wait_until("all of them are given up", || crowd.tried.iter().all(&is_down));
     let took = began.elapsed();
     let seen: Vec<_> = checker.since(began).collect();
     let age = longest(&seen.iter().map(|seen| seen.age).collect::<Vec<_>>());
