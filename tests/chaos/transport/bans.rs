@@ -34,19 +34,33 @@ pub(super) fn paused(options: &Options) -> Figures {
         let fault = json!({"kind": "status", "status": 429, "retry_after": pause, "transport": "rest"});
         crowd.break_all(control, &fault);
         crowd.break_all(control, &json!({"kind": "close", "transport": "websocket"}));
-        wait_until("all of them have refused", || {
-            crowd.tried.iter().all(|exchange| refusal(control, exchange, newest, 429).is_some())
+        wait_until("all of them are told as banned", || {
+            crowd.tried.iter().all(|exchange| banned_until(&site.health_of(exchange)).is_some())
         });
+        // The words of a body may ask for more than the header does.
+        let lengths: Vec<f64> = crowd
+            .tried
+            .iter()
+            .map(|exchange| {
+                let began = refusal(control, exchange, newest, 429).map(|refusal| refusal.at);
+                let until = banned_until(&site.health_of(exchange));
+                until.zip(began).map_or(0.0, |(until, began)| (until - began).as_seconds_f64())
+            })
+            .collect();
         crowd.mend_all(control);
         site.settle();
         let verdict = checker.finish();
-        let bans =
-            crowd.tried.iter().map(|exchange| Ban::of(control, exchange, newest, 429, f64::from(pause)));
-        let bans: Vec<Ban> = bans.collect();
+        let bans = crowd.tried.iter().zip(&lengths).map(|(exchange, length)| {
+            let length = length.max(f64::from(pause));
+            (Ban::of(control, exchange, newest, 429, length), length)
+        });
+        let (bans, lengths): (Vec<Ban>, Vec<f64>) = bans.unzip();
+        let are_kept = bans
+            .iter()
+            .zip(&lengths)
+            .all(|(ban, length)| ban.num_within == 0 && ban.is_over_in_time(*length));
         Figures {
-            pass: verdict.holds()
-                && verdict.not_200 + verdict.broken == 0
-                && bans.iter().all(|ban| ban.num_within == 0 && ban.is_over_in_time(f64::from(pause))),
+            pass: verdict.holds() && verdict.not_200 + verdict.broken == 0 && are_kept,
             n: verdict.answers,
             measured: format!("{}: {}; {}", crowd.tried.join(" "), told(&bans), verdict.told()),
             target: format!("nothing asked for {pause} s, and the next thing at most {OVER_WITHIN} s later"),
@@ -184,7 +198,7 @@ fn refused_upgrade(crowd: &Crowd, options: &Options, status: u16) -> Figures {
             }
         }
     };
-    wait_until("what it means is told", || crowd.tried.iter().all(|exchange| is_told(&exchange)));
+    wait_until("what it means is told", || crowd.tried.iter().all(&is_told));
     let checker = Checker::start(&site);
     thread::sleep(Duration::from_secs(options.scaled(1, if is_ban { 40 } else { 60 })));
     let verdict = checker.finish();

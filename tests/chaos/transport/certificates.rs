@@ -96,7 +96,7 @@ fn shown(exchange: &'static str, options: &Options) -> Figures {
         row["status"] == "down"
             && row["last_error"].as_str().is_some_and(|it| it.contains("certificate or TLS refused"))
     };
-    wait_until("each of them is refused", || names.iter().all(|exchange| is_refused(&exchange)));
+    wait_until("each of them is refused", || names.iter().all(&is_refused));
     wait_until("the good one is heard on its socket", || site.health_of(good)["transport"] == "websocket");
     // Long enough for what would try again too soon to have done so.
     thread::sleep(options.scaled(Duration::from_secs(5), RETRY_AFTER * 2));

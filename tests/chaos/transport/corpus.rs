@@ -6,7 +6,7 @@ use std::io::{Read as _, Write as _};
 use flate2::Compression;
 use flate2::read::GzDecoder;
 use flate2::write::GzEncoder;
-use serde_json::Value;
+use serde_json::{Value, json};
 
 /// One way to break a text.
 pub(super) type Break = Box<dyn Fn(&str) -> Vec<u8> + Send>;
@@ -123,7 +123,11 @@ pub(super) fn malformed() -> Vec<Break> {
 
 /// What is no text, or one that no terminal should show, most of it where a symbol should be.
 pub(super) fn unprintable() -> Vec<Break> {
-    let mut all: Vec<Break> = Vec::new();
+    // What an exchange says of an error gets into the log, but only for the first few.
+    let mut all: Vec<Break> =
+        ["\n2026-01-01 CRITICAL forged", "\u{1b}[31m\u{202e}", "long words ", "\u{0}\u{2066}"]
+            .map(|rubbish| -> Break { Box::new(move |_| complaint(&rubbish.repeat(2_000))) })
+            .into();
     let in_symbols = [
         "\u{feff}",
         "\u{0}",
@@ -162,6 +166,15 @@ pub(super) fn unprintable() -> Vec<Break> {
         all.push(Box::new(move |healthy| changed(healthy, &|text| with_symbol(text, &"A".repeat(length)))));
     }
     all
+}
+
+/// An error in the forms of all exchanges, with these words.
+fn complaint(words: &str) -> Vec<u8> {
+    let complaint = json!({
+        "event": "error", "type": "error", "status": "error", "method": "subscribe", "success": false, "code": -1,
+        "msg": words, "message": words, "error": words, "err-code": words, "err-msg": words, "data": words,
+    });
+    complaint.to_string().into_bytes()
 }
 
 /// A name of a symbol with something in it; `None` for other texts.

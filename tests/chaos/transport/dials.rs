@@ -38,12 +38,12 @@ pub(super) fn refused(options: &Options) -> Figures {
             site.metric("ratebook_exchange_requests_total", &[("exchange", exchange), ("status", "none")])
         };
         let checker = Checker::start_as(&site, patient());
-        let before: Vec<f64> = crowd.tried.iter().map(|exchange| dials(exchange)).collect();
+        let before: Vec<f64> = crowd.tried.iter().map(&dials).collect();
         crowd.break_all(site.control(), &json!({"kind": "refuse"}));
         let worked = site.service.processor_time();
         thread::sleep(length(options));
         let work = (site.service.processor_time() - worked).as_secs_f64() / length(options).as_secs_f64();
-        let after = crowd.tried.iter().map(|exchange| dials(exchange));
+        let after = crowd.tried.iter().map(dials);
         let dialled: Vec<f64> = after.zip(before).map(|(after, before)| after - before).collect();
         crowd.mend_all(site.control());
         site.settle();

@@ -174,9 +174,9 @@ fn on_crowds(options: &Options, run: impl Fn(&Crowd, &Options) -> Figures) -> Fi
 }
 
 /// Tries parts of a row at the same time.
-fn at_once<F: Fn() -> Figures + Send, const N: usize>(parts: [F; N]) -> Figures {
+fn at_once<F: FnOnce() -> Figures + Send, const N: usize>(parts: [F; N]) -> Figures {
     let figures = thread::scope(|scope| {
-        let parts = parts.map(|part| scope.spawn(move || part()));
+        let parts = parts.map(|part| scope.spawn(part));
         parts.map(|part| part.join().unwrap_or_else(|panic| resume_unwind(panic)))
     });
     figures.into_iter().reduce(Figures::with).unwrap_or_default()

@@ -98,7 +98,7 @@ pub(super) fn redirected(options: &Options) -> Figures {
             let row = site.health_of(exchange);
             row["status"] == "down" && row["last_error"].as_str().is_some_and(|it| it.contains("redirects"))
         };
-        wait_until("each is told as redirected", || crowd.tried.iter().all(|exchange| is_told(&exchange)));
+        wait_until("each is told as redirected", || crowd.tried.iter().all(&is_told));
         thread::sleep(Duration::from_secs(options.scaled(2, 60)));
         let verdict = checker.finish();
         let mut num_followed = 0;
@@ -130,7 +130,7 @@ pub(super) fn stalled(options: &Options) -> Figures {
         let plan = crowd.tried.iter().fold(crowd.plan(options), silent);
         let site = Site::start(plan);
         let is_heard = |exchange: &&str| site.health_of(exchange)["status"] == "fresh";
-        wait_until("all of them are heard", || crowd.tried.iter().all(|exchange| is_heard(&exchange)));
+        wait_until("all of them are heard", || crowd.tried.iter().all(&is_heard));
         site.until(PATH, |answer| answer.status == 200);
         let control = site.control();
         let checker = Checker::start(&site);
@@ -146,7 +146,7 @@ pub(super) fn stalled(options: &Options) -> Figures {
             .iter()
             .map(|exchange| Stall::of(control, exchange, newest, (stalled_at, released_at)))
             .collect();
-        wait_until("all of them are heard again", || crowd.tried.iter().all(|exchange| is_heard(&exchange)));
+        wait_until("all of them are heard again", || crowd.tried.iter().all(&is_heard));
         let verdict = checker.finish();
         Figures {
             pass: verdict.holds()

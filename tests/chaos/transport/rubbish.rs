@@ -137,7 +137,7 @@ fn spoil(crowd: &Crowd, options: &Options, cases: fn() -> Vec<Break>, repeated: 
         let before: Vec<usize> = crowd.tried.iter().map(sockets).collect();
         relay.tamper(Repeat { num_left: HashMap::new() });
         wait_until("every socket was replaced", || {
-            crowd.tried.iter().zip(&before).all(|(exchange, before)| sockets(&exchange) > *before)
+            crowd.tried.iter().zip(&before).all(|(exchange, before)| sockets(exchange) > *before)
         });
         site.settle();
         replaced = format!(", every socket replaced after {IN_A_ROW} in a row");
@@ -177,7 +177,7 @@ fn spoil_bodies(crowd: &Crowd, options: &Options, cases: fn() -> Vec<Break>) -> 
     let plan = plan.with_argument("--log-format").with_argument("json");
     let site = Site::start_after(plan, |control| relay.lead_to(control.address));
     let is_heard = |exchange: &&str| site.health_of(exchange)["status"] == "fresh";
-    wait_until("all of them are heard", || crowd.tried.iter().all(|exchange| is_heard(&exchange)));
+    wait_until("all of them are heard", || crowd.tried.iter().all(&is_heard));
     let checker = Checker::start(&site);
     let chosen = || -> Vec<Break> {
         let step = options.scaled(cases().len() / 10, 1);
@@ -197,7 +197,7 @@ fn spoil_bodies(crowd: &Crowd, options: &Options, cases: fn() -> Vec<Break>) -> 
         std::thread::sleep(Duration::from_millis(20));
     }
     relay.tamper(Honest);
-    wait_until("all of them are heard again", || crowd.tried.iter().all(|exchange| is_heard(&exchange)));
+    wait_until("all of them are heard again", || crowd.tried.iter().all(&is_heard));
     let verdict = checker.finish();
     let (restarts, log) = (restarts(&site, &crowd.tried), Log::read(&site));
     Figures {

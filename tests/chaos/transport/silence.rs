@@ -98,13 +98,13 @@ pub(super) fn stalled(options: &Options) -> Figures {
 fn stall(crowd: &Crowd, site: &Site, how: &str) -> Figures {
     let began = Instant::now();
     site.until(PATH, |answer| answer.status == 200);
-    let checker = Checker::start(&site);
+    let checker = Checker::start(site);
     let is_down = |exchange: &&str| {
         let row = site.health_of(exchange);
         row["status"] == "down"
             && row["last_error"].as_str().is_some_and(|it| it.contains("no answer within"))
     };
-    wait_until("all of them are given up", || crowd.tried.iter().all(|exchange| is_down(&exchange)));
+    wait_until("all of them are given up", || crowd.tried.iter().all(&is_down));
     let took = began.elapsed();
     let seen: Vec<_> = checker.since(began).collect();
     let age = longest(&seen.iter().map(|seen| seen.age).collect::<Vec<_>>());

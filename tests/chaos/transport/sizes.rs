@@ -198,7 +198,7 @@ pub(super) fn bombs(options: &Options) -> Figures {
         let plan = crowd.tried.iter().fold(crowd.plan_through(&relay, options), silent);
         let site = Site::start_after(plan, |control| relay.lead_to(control.address));
         let is_heard = |exchange: &&str| site.health_of(exchange)["status"] == "fresh";
-        wait_until("all of them are heard", || crowd.tried.iter().all(|exchange| is_heard(&exchange)));
+        wait_until("all of them are heard", || crowd.tried.iter().all(&is_heard));
         let polled = Checker::start(&site);
         let work_of_a_second = idle_work(&site);
         let bombs = vec![bomb(300), bomb(1000)];
@@ -209,7 +209,7 @@ pub(super) fn bombs(options: &Options) -> Figures {
         };
         let bodies = crowd.tried.iter().map(explode_at).reduce(Bangs::worse).unwrap();
         relay.tamper(Honest);
-        wait_until("all of them are heard again", || crowd.tried.iter().all(|exchange| is_heard(&exchange)));
+        wait_until("all of them are heard again", || crowd.tried.iter().all(&is_heard));
         let polled = polled.finish();
         Figures {
             pass: verdict.holds()

@@ -144,11 +144,9 @@ pub(super) fn refused(options: &Options) -> Figures {
                 && row["transport"] == "websocket"
                 && unsupported.iter().filter_map(|it| it.as_str()).any(|it| PARTS.contains(&it))
         };
-        wait_until("all of them are heard without it", || {
-            crowd.tried.iter().all(|exchange| is_well(&exchange))
-        });
+        wait_until("all of them are heard without it", || crowd.tried.iter().all(&is_well));
         thread::sleep(length);
-        let are_well = crowd.tried.iter().all(|exchange| is_well(&exchange));
+        let are_well = crowd.tried.iter().all(&is_well);
         let verdict = checker.finish();
         // One that asks for everything in one subscription asks anew, on a socket that replaces the first.
         let (num_sockets, num_lost) = (sockets(&relay, crowd), lost_sockets(&site, crowd));
