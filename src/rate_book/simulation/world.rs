@@ -194,7 +194,7 @@ impl World {
         let quotes = CAST[at].quotes;
         let listed = cast::direction(quotes[self.below(quotes.len())]);
         let unlisted = ["BTC-USD", "ETH-USDT", "ETH-RUB", "BTC-EUR"][self.below(4)];
-        let is_bank = matches!(CAST[at].style, Style::Fixing { .. });
+        let is_bank = is_bank(at);
         let direction = if self.once_in(8) && !is_bank { cast::direction(unlisted) } else { listed };
         let good = self.good(at, direction);
         let odd = match self.below(3) {
@@ -320,7 +320,8 @@ impl World {
     }
 
     fn report(&mut self, at: usize, epoch: u64, quotes: Vec<Flawed>) {
-        let received_at = self.sent_at();
+        // Nobody can have sent a rate before its date was near.
+        let received_at = if is_bank(at) { self.now } else { self.sent_at() };
         let refused = match self.once_in(30) {
             true => vec![Refusal::Syntax, Refusal::UnexpectedSymbol],
             false => Vec::new(),
@@ -356,7 +357,7 @@ impl World {
     /// What was said last comes again, as it was or as if it came now.
     fn repeat(&mut self, at: usize) {
         let Some((report, _)) = self.last_reports[at].clone() else { return };
-        let received_at = if self.once_in(2) { self.now } else { report.received_at };
+        let received_at = if self.once_in(2) || is_bank(at) { self.now } else { report.received_at };
         self.hear(at, ReportQuotes { received_at, ..report });
     }
 
@@ -513,6 +514,11 @@ impl World {
         }
         self.check_changes(&changes, has_jumped);
     }
+}
+
+/// Whether an exchange tells one rate for each date.
+fn is_bank(at: usize) -> bool {
+    matches!(CAST[at].style, Style::Fixing { .. })
 }
 
 /// The date at a place whose days begin so many hours before those of UTC.
