@@ -20,7 +20,7 @@ pub(crate) struct Options {
 }
 
 /// Rows of the short form that run at the same time: most of them wait most of their time.
-const SHORT_JOBS: usize = 4;
+const SHORT_JOBS: usize = 8;
 
 /// One row.
 #[derive(Debug, Clone, Copy)]
