@@ -321,8 +321,8 @@ async fn old_quotes_go(url: &str) {
     let now = Utc::now();
     let mut store = Database::new(url).open().unwrap();
     store.migrate().unwrap();
-    // PostgreSQL drops whole days.
-    let old = [now - TimeDelta::days(3), now - TimeDelta::days(2) - TimeDelta::hours(1)];
+    // PostgreSQL drops whole days: each of the three is on a day of its own, whatever the hour.
+    let old = [now - TimeDelta::days(4), now - TimeDelta::days(2) - TimeDelta::hours(1)];
     let young = now - TimeDelta::minutes(30);
     let records: Vec<Record> = old.iter().chain([&young]).map(|at| quote("60000", *at)).collect();
     assert_eq!(store.write(&records).unwrap().stored, 3);
