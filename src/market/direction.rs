@@ -93,6 +93,7 @@ mod tests {
             assert_eq!(text.parse::<Direction>().ok().map(|d| d.to_string()).as_deref(), expected, "{text}");
         }
     }
+
     proptest::proptest! {
         #[test]
         fn whatever_is_read_as_a_direction_is_written_so_that_it_is_read_again(text in "[A-Za-z0-9]{1,17}-?[A-Za-z0-9-]{0,17}") {

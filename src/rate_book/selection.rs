@@ -72,6 +72,7 @@ mod tests {
         check(&[Some(95), Some(98)], Some(0));
         check(&[Some(95), Some(95)], Some(0));
     }
+
     /// Some candidates, each with since when it has been fresh: `0` for the start, and of every fourth nothing.
     fn candidates() -> impl proptest::strategy::Strategy<Value = Vec<Candidate>> {
         use proptest::strategy::Strategy;

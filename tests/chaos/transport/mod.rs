@@ -31,7 +31,7 @@ mod sizes;
 mod subscriptions;
 
 /// One of each family of wire protocol: plain JSON, JSON with the protocol's own heartbeats, packed frames with pings
-/// of the server, a hand-shake over REST before the dial, and REST alone.
+/// of the server, and a hand-shake over REST before the dial.
 pub(crate) const FAMILIES: [&str; 4] = ["binance", "kraken", "htx", "kucoin"];
 
 /// Exchanges that are tried at the same time.
