@@ -75,7 +75,7 @@ impl Collectors {
         let ToldQuote { collector, live } = told;
         let voices = self.exchanges.entry(live.exchange).or_default();
         let judged = voices.judge(&collector, &live);
-        let counts_from = live.asked_at.unwrap_or(live.heard_at);
+        let counts_from = live.counts_from.unwrap_or(live.heard_at);
         if judged.is_ok() {
             let mark = Mark { collector, transport: live.transport, counts_from };
             voices.marks.insert(live.quote.direction, mark);
@@ -118,15 +118,14 @@ impl Voices {
         if mark.collector == collector || live.quote.validity != Validity::Live {
             return Ok(());
         }
+        let counts_from = live.counts_from.unwrap_or(live.heard_at);
         let is_older = match (live.transport, mark.transport) {
-            (Transport::Rest, Transport::WebSocket) => {
-                live.asked_at.unwrap_or(live.heard_at) <= mark.counts_from + MAX_SKEW
-            }
-            (Transport::Rest, Transport::Rest) => live.asked_at.unwrap_or(live.heard_at) < mark.counts_from,
+            (Transport::Rest, Transport::WebSocket) => counts_from <= mark.counts_from + MAX_SKEW,
+            (Transport::Rest, Transport::Rest) => counts_from < mark.counts_from,
             // RateBook compares what the exchange itself says of the order.
             (Transport::WebSocket, _) => {
                 let has_own_order = live.quote.sequence.is_some() || live.quote.quoted_at.is_some();
-                !has_own_order && live.heard_at < mark.counts_from
+                !has_own_order && counts_from < mark.counts_from
             }
         };
         if is_older { Err(Refusal::OutOfOrder) } else { Ok(()) }
@@ -365,7 +364,7 @@ mod tests {
         let asked = |ms: i64| {
             move |live: &mut LiveQuote| {
                 live.transport = Transport::Rest;
-                live.asked_at = Some(now + TimeDelta::milliseconds(ms));
+                live.counts_from = Some(now + TimeDelta::milliseconds(ms));
                 (live.quote.sequence, live.quote.quoted_at) = (None, None);
             }
         };

@@ -28,7 +28,7 @@ pub(super) fn live(direction: &str, time: &str) -> LiveQuote {
         epoch: Epoch(1),
         transport: Transport::WebSocket,
         heard_at: at(time),
-        asked_at: None,
+        counts_from: None,
         fresh_since: None,
         quote: quote(direction),
         is_repeat: false,

@@ -109,6 +109,7 @@ struct WireLive {
     epoch: u64,
     transport: String,
     heard_at_us: i64,
+    /// What the age counts from, where that is earlier.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     asked_at_us: Option<i64>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -189,7 +190,7 @@ pub(super) fn write_quote(live: &LiveQuote, collector: &str) -> Vec<u8> {
         epoch: live.epoch.0,
         transport: live.transport.as_str().to_owned(),
         heard_at_us: live.heard_at.timestamp_micros(),
-        asked_at_us: live.asked_at.map(|at| at.timestamp_micros()),
+        asked_at_us: live.counts_from.map(|at| at.timestamp_micros()),
         fresh_since_us: live.fresh_since.map(|since| since.timestamp_micros()),
         quote: WireQuote::from(&live.quote),
     })
@@ -208,7 +209,7 @@ pub(super) fn read_quote(subject: &str, message: &[u8], names: &Names) -> Result
         epoch: Epoch(wire.epoch),
         transport: transport(&wire.transport)?,
         heard_at: time(wire.heard_at_us)?,
-        asked_at: wire.asked_at_us.map(time).transpose()?,
+        counts_from: wire.asked_at_us.map(time).transpose()?,
         fresh_since: wire.fresh_since_us.map(time).transpose()?,
         quote,
         is_repeat: false,
@@ -505,7 +506,7 @@ mod tests {
     fn quotes_are_read_digit_by_digit_as_they_were_written() {
         let asked = LiveQuote {
             transport: Transport::Rest,
-            asked_at: Some(at("2026-11-25T11:59:59Z")),
+            counts_from: Some(at("2026-11-25T11:59:59Z")),
             fresh_since: Some(at("2026-11-25T11:00:00.5Z")),
             ..live("BTC-USDT", "2026-11-25T12:00:00.123456Z")
         };

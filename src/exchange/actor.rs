@@ -256,17 +256,21 @@ impl ExchangeActor {
         }));
     }
 
-    /// Tells RateBook of quotes. The state of the connection by which they came has to be told before.
+    /// Tells RateBook of quotes that came `now` and may have been made any time since `since`. The state of the
+    /// connection by which they came has to be told before.
     fn report_quotes(
         &mut self,
         transport: Transport,
-        received_at: Moment,
+        since: Moment,
+        now: Moment,
         quotes: Vec<Quote>,
         refused: Vec<Refusal>,
     ) {
         if quotes.is_empty() && refused.is_empty() {
             return;
         }
+        // Age counts from the earliest, and what the exchange says of the time is compared with the clock of now.
+        let received_at = Moment { monotonic: since.monotonic, wall: now.wall };
         self.outbox.send(Report::Quotes(ReportQuotes {
             exchange: self.setup.name,
             epoch: self.epoch,

@@ -31,8 +31,8 @@ pub struct LiveQuote {
     pub transport: Transport,
     /// When it came.
     pub heard_at: DateTime<Utc>,
-    /// When it was asked for, which is what its age counts from; `None` where it came by itself.
-    pub asked_at: Option<DateTime<Utc>>,
+    /// What its age counts from, where that is earlier: when it was asked for, or since when it may have waited unread.
+    pub counts_from: Option<DateTime<Utc>>,
     /// Since when this market has been fresh without a gap; `None` since the collector began.
     pub fresh_since: Option<DateTime<Utc>>,
     /// What was quoted.
@@ -123,7 +123,7 @@ impl Newest {
             epoch: hearing.epoch,
             transport: hearing.transport,
             heard_at: hearing.received_at.wall,
-            asked_at: (hearing.transport == Transport::Rest).then_some(counts_from),
+            counts_from: (counts_from < hearing.received_at.wall).then_some(counts_from),
             fresh_since: match since {
                 Since::Start => None,
                 Since::At(monotonic) => Some(wall_at(monotonic, now)),
@@ -332,7 +332,7 @@ mod tests {
         scene.now = scene.now.after(Duration::from_millis(50));
         scene.push_as(10, true, Transport::Rest, received_at);
         let live = scene.newest.take_quotes(scene.now.wall).remove(0);
-        assert_eq!((live.heard_at, live.asked_at), (received_at.wall, Some(asked_at.wall)));
+        assert_eq!((live.heard_at, live.counts_from), (received_at.wall, Some(asked_at.wall)));
     }
 
     #[test]

@@ -82,17 +82,18 @@ impl Coverage {
         self.is_listening = false;
     }
 
-    /// The socket quoted. What was on its way for so long that it was made before a body was asked for is outdated; it
-    /// shows nevertheless that the socket speaks.
-    pub(super) fn on_frame(&mut self, quote: &Quote, now: Moment) -> Worth {
+    /// The socket quoted, at `arrived_at` or later. What was on its way for so long that it may have been made before a
+    /// body was asked for is outdated; it shows nevertheless that the socket speaks.
+    pub(super) fn on_frame(&mut self, quote: &Quote, arrived_at: Moment) -> Worth {
         let Some(heard) = self.directions.get_mut(&quote.direction) else { return Worth::Newest };
-        heard.frame_at = Some(now);
+        heard.frame_at = Some(arrived_at);
         heard.contradicted_at = None;
         heard.baseline = Some(quote.clone());
-        match (quote.quoted_at, heard.body_quote_at) {
-            (Some(quoted_at), Some(asked_at)) if quoted_at < asked_at.wall => Worth::Outdated,
-            _ => Worth::Newest,
-        }
+        let is_outdated = heard.body_quote_at.is_some_and(|asked_at| {
+            arrived_at.monotonic < asked_at.monotonic
+                || quote.quoted_at.is_some_and(|quoted_at| quoted_at < asked_at.wall)
+        });
+        if is_outdated { Worth::Outdated } else { Worth::Newest }
     }
 
     /// A body that was asked for at `asked_at` quoted.
@@ -189,6 +190,15 @@ mod tests {
         coverage.cover(&[direction("BTC-USDT"), direction("ETH-USDT")]);
         coverage.begin_listening();
         coverage
+    }
+
+    #[test]
+    fn a_frame_that_may_have_waited_since_before_a_body_was_asked_for_is_outdated() {
+        let start = crate::clock::now();
+        let mut coverage = coverage();
+        coverage.on_body(&quote("BTC-USDT", 101), at(start, 1000), at(start, 1050));
+        assert_eq!(coverage.on_frame(&quote("BTC-USDT", 100), at(start, 999)), Worth::Outdated);
+        assert_eq!(coverage.on_frame(&quote("BTC-USDT", 102), at(start, 1000)), Worth::Newest);
     }
 
     #[test]

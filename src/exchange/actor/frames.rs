@@ -9,36 +9,42 @@ use super::coverage::Worth;
 use super::requests::refusals;
 use super::sockets::OpenSocket;
 use super::trouble::printable;
-use super::wire::Incoming;
+use super::wire::{Batch, Incoming};
 use super::{ExchangeActor, fail_point, manners};
 use crate::exchange::{FrameError, Reading, Signal, Source};
 use crate::market::{Moment, Quote, Refusal, Transport};
 
+/// What a batch says, while it is read.
+struct Heard {
+    arrived_at: Moment,
+    quotes: Vec<Quote>,
+    refused: Vec<Refusal>,
+}
+
 impl ExchangeActor {
     /// Reads frames that came together, and reports what they say.
-    pub(super) fn take_frames(
-        &mut self,
-        number: u64,
-        frames: Vec<Incoming>,
-        now: Moment,
-        ctx: &mut Context<Self>,
-    ) {
-        let (mut quotes, mut refused) = (Vec::new(), Vec::new());
-        for frame in frames {
+    pub(super) fn take_batch(&mut self, number: u64, batch: Batch, now: Moment, ctx: &mut Context<Self>) {
+        let arrived_at = batch.arrived_at;
+        let behind = now.since(arrived_at);
+        if behind >= self.setup.stale_after {
+            self.complain(now, &format!("what it sends comes up to {:.1} s late", behind.as_secs_f64()));
+        }
+        let mut heard = Heard { arrived_at, quotes: Vec::new(), refused: Vec::new() };
+        for frame in batch.frames {
             let Some(socket) = self.sockets.get(number) else { break };
             socket.session.on_sign(now);
             let Incoming::Message(bytes) = frame else { continue };
             match self.read_frame(number, &bytes) {
-                Ok(reading) => self.take_reading(number, reading, &mut quotes, &mut refused, now, ctx),
-                Err(error) => self.take_unreadable(number, &error, &mut refused, now, ctx),
+                Ok(reading) => self.take_reading(number, reading, &mut heard, now, ctx),
+                Err(error) => self.take_unreadable(number, &error, &mut heard, now, ctx),
             }
         }
         self.mind_take_over(now, ctx);
-        if !quotes.is_empty() && self.coverage.deaf(now).is_none() {
+        if !heard.quotes.is_empty() && self.coverage.deaf(now).is_none() {
             self.link.on_socket_heard();
         }
         self.tell_link(now);
-        self.report_quotes(Transport::WebSocket, now, quotes, refused);
+        self.report_quotes(Transport::WebSocket, arrived_at, now, heard.quotes, heard.refused);
     }
 
     fn read_frame(&mut self, number: u64, bytes: &Bytes) -> Result<Reading, FrameError> {
@@ -51,12 +57,11 @@ impl ExchangeActor {
         &mut self,
         number: u64,
         mut reading: Reading,
-        quotes: &mut Vec<Quote>,
-        refused: &mut Vec<Refusal>,
+        heard: &mut Heard,
         now: Moment,
         ctx: &mut Context<Self>,
     ) {
-        refused.append(&mut refusals(&mut reading));
+        heard.refused.append(&mut refusals(&mut reading));
         let is_active = self.sockets.is_active(number);
         for quote in reading.quotes {
             // While two sockets overlap, the newer one has the word as soon as it has quoted a direction.
@@ -67,13 +72,13 @@ impl ExchangeActor {
             if let Some(socket) = self.sockets.get(number) {
                 socket.session.on_quote(quote.direction, now);
             }
-            let worth = self.coverage.on_frame(&quote, now);
+            let worth = self.coverage.on_frame(&quote, heard.arrived_at);
             // What is too old in itself is refused by RateBook, under that name.
             let is_stale = quote.quoted_at.is_some_and(|at| now.wall_since(at) > self.setup.stale_after);
             if worth == Worth::Newest || is_stale {
-                quotes.push(quote);
+                heard.quotes.push(quote);
             } else {
-                refused.push(Refusal::OutOfOrder);
+                heard.refused.push(Refusal::OutOfOrder);
             }
         }
         if let Some(socket) = self.sockets.get(number) {
@@ -89,11 +94,11 @@ impl ExchangeActor {
         &mut self,
         number: u64,
         error: &FrameError,
-        refused: &mut Vec<Refusal>,
+        heard: &mut Heard,
         now: Moment,
         ctx: &mut Context<Self>,
     ) {
-        refused.push(Refusal::Syntax);
+        heard.refused.push(Refusal::Syntax);
         self.complain(now, &printable(&format!("unreadable frame ({error})")));
         let judged = self.sockets.get(number).map(|socket| socket.session.on_unreadable());
         if let Some(Err(trouble)) = judged {

@@ -118,7 +118,7 @@ impl ExchangeActor {
         if !reading.quotes.is_empty() {
             return Ok(reading);
         }
-        self.report_quotes(Transport::Rest, now, Vec::new(), refusals(&mut reading));
+        self.report_quotes(Transport::Rest, now, now, Vec::new(), refusals(&mut reading));
         let said = reading.signals.into_iter().find_map(|signal| match signal {
             Signal::Error(detail) => Some(printable(&detail)),
             _ => None,
@@ -143,8 +143,7 @@ impl ExchangeActor {
         }
         self.tell_link(now);
         // A body is as old as its request: nobody knows when on the way the exchange looked at its book.
-        let received_at = Moment { monotonic: asked_at.monotonic, wall: now.wall };
-        self.report_quotes(Transport::Rest, received_at, quotes, refused);
+        self.report_quotes(Transport::Rest, asked_at, now, quotes, refused);
     }
 
     fn end_round(&mut self, now: Moment) {
@@ -228,7 +227,7 @@ impl ExchangeActor {
                 reading.signals.retain(|signal| !matches!(signal, Signal::RateLimited { wait: None }));
             }
             self.take_signals(&reading.signals, None, now, ctx);
-            self.report_quotes(Transport::Rest, now, Vec::new(), refusals(&mut reading));
+            self.report_quotes(Transport::Rest, now, now, Vec::new(), refusals(&mut reading));
             return Err(Trouble::status(answer.status));
         }
         self.mind_quota(now);
@@ -243,7 +242,7 @@ impl ExchangeActor {
                 Ok(reading)
             }
             Err(error) => {
-                self.report_quotes(Transport::Rest, now, Vec::new(), vec![Refusal::Syntax]);
+                self.report_quotes(Transport::Rest, now, now, Vec::new(), vec![Refusal::Syntax]);
                 Err(Trouble::Other(printable(&format!("an answer that is {error}"))))
             }
         }

@@ -14,7 +14,7 @@ use super::ExchangeActor;
 use super::limits::Limits;
 use super::session::{Duty, Session};
 use super::trouble::Trouble;
-use super::wire::{Incoming, Pen};
+use super::wire::{Batch, Pen};
 use crate::clock;
 use crate::exchange::Exchange;
 use crate::exchange::backoff::Backoff;
@@ -53,7 +53,7 @@ pub(super) struct OpenSocket {
 /// Something came over a socket, or will not come any more.
 pub(super) struct SocketEvent {
     pub(super) number: u64,
-    pub(super) came: Result<Vec<Incoming>, Trouble>,
+    pub(super) came: Result<Batch, Trouble>,
 }
 
 impl Sockets {
@@ -120,7 +120,7 @@ impl StreamHandler<SocketEvent> for ExchangeActor {
             return;
         }
         match event.came {
-            Ok(frames) => self.take_frames(event.number, frames, now, ctx),
+            Ok(batch) => self.take_batch(event.number, batch, now, ctx),
             Err(trouble) => self.lose(event.number, trouble, now, ctx),
         }
     }

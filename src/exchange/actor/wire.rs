@@ -3,6 +3,9 @@
 //! Separate from the actor because it knows no exchange, and from awc's own codec because that one buffers a frame
 //! of any announced size before it refuses it, answers no ping, and leaves fragments to the reader.
 
+use std::future::poll_fn;
+use std::pin::pin;
+use std::task::Poll;
 use std::time::Duration;
 
 use actix_http::ws::{CloseCode, CloseReason, OpCode, Parser};
@@ -12,6 +15,7 @@ use futures_util::Stream;
 use futures_util::stream;
 use tokio::io::{AsyncReadExt, AsyncWriteExt, ReadHalf, WriteHalf};
 use tokio::sync::mpsc;
+use tokio::task::coop::has_budget_remaining;
 use tokio::time::{sleep, timeout};
 
 use super::trouble::{Trouble, printable};
@@ -31,6 +35,9 @@ const UNREAD: &str = "it does not read what we send";
 /// Bytes asked of the system at once.
 const READ_AHEAD: usize = 16 * 1024;
 
+/// Bytes that are read before anything of them is handed over.
+const MOST_READ: usize = 64 * 1024;
+
 /// Time that a goodbye may take.
 const GOODBYE: Duration = Duration::from_secs(1);
 
@@ -41,6 +48,15 @@ pub(super) enum Incoming {
     Message(Bytes),
     /// A ping or a pong of the protocol.
     Sign,
+}
+
+/// Frames that were read together.
+#[derive(Debug)]
+pub(super) struct Batch {
+    pub(super) frames: Vec<Incoming>,
+    /// The latest moment of which it is known that none of them was here yet. It lies behind where frames come faster
+    /// than they are read, and wait in the system.
+    pub(super) arrived_at: Moment,
 }
 
 /// What is to be sent.
@@ -141,8 +157,14 @@ struct Reader {
     buffer: BytesMut,
     decoder: Decoder,
     pongs: mpsc::Sender<Bytes>,
-    /// What ended the socket, while the frames before it are on their way to the actor.
+    /// What ended the socket, while what came before it is on its way to the actor.
     trouble: Option<Trouble>,
+    /// When it was seen last that nothing waited in the system.
+    emptied_at: Moment,
+    /// Before this, nothing of what was read last was here.
+    arrived_at: Moment,
+    /// Before this, nothing of the message was here whose rest has yet to come.
+    begun_at: Moment,
 }
 
 /// Everything that comes, in batches; the last item says why no more comes.
@@ -151,8 +173,18 @@ pub(super) fn incoming(
     already_read: BytesMut,
     decoder: Decoder,
     pongs: mpsc::Sender<Bytes>,
-) -> impl Stream<Item = Result<Vec<Incoming>, Trouble>> {
-    let reader = Reader { socket, buffer: already_read, decoder, pongs, trouble: None };
+) -> impl Stream<Item = Result<Batch, Trouble>> {
+    let now = clock::now();
+    let reader = Reader {
+        socket,
+        buffer: already_read,
+        decoder,
+        pongs,
+        trouble: None,
+        emptied_at: now,
+        arrived_at: now,
+        begun_at: now,
+    };
     stream::unfold(Some(reader), |reader| async move {
         let mut reader = reader?;
         match reader.next_batch().await {
@@ -163,43 +195,79 @@ pub(super) fn incoming(
 }
 
 impl Reader {
-    async fn next_batch(&mut self) -> Result<Vec<Incoming>, Trouble> {
-        if let Some(trouble) = self.trouble.take() {
-            return Err(trouble);
-        }
-        let mut batch = Vec::new();
+    async fn next_batch(&mut self) -> Result<Batch, Trouble> {
+        let mut frames = Vec::new();
         loop {
             match self.decoder.step(&mut self.buffer) {
-                Ok(Step::Incoming(incoming)) => batch.push(incoming),
+                Ok(Step::Incoming(incoming)) => frames.push(incoming),
                 // A full queue of pongs means a peer that pings without reading the answers.
                 Ok(Step::Ping(payload)) => {
                     let answered = self.pongs.try_send(payload);
                     answered.map_err(|_| Trouble::Other("pings faster than it reads pongs".to_owned()))?;
-                    batch.push(Incoming::Sign);
+                    frames.push(Incoming::Sign);
                 }
                 Ok(Step::Kept) => {}
-                Ok(Step::Starved) if batch.is_empty() => self.read_more().await?,
+                Ok(Step::Starved) if frames.is_empty() => match self.trouble.take() {
+                    Some(trouble) => return Err(trouble),
+                    None => self.read_more().await,
+                },
                 Ok(Step::Starved) => break,
-                // What came before the trouble is heard first.
+                Err(trouble) if frames.is_empty() => return Err(trouble),
+                // What came before the trouble is heard first, and nothing after it.
                 Err(trouble) => {
+                    self.buffer.clear();
                     self.trouble = Some(trouble);
                     break;
                 }
             }
-            if batch.len() >= MOST_FRAMES {
+            if frames.len() >= MOST_FRAMES {
                 // Lets everything else on this thread have its turn, however much has come.
                 tokio::task::yield_now().await;
                 break;
             }
         }
-        Ok(batch)
+        let arrived_at = self.begun_at;
+        if self.decoder.fragments.is_none() {
+            self.begun_at = self.arrived_at;
+        }
+        Ok(Batch { frames, arrived_at })
     }
 
-    async fn read_more(&mut self) -> Result<(), Trouble> {
-        self.buffer.reserve(READ_AHEAD);
-        match self.socket.read_buf(&mut self.buffer).await? {
-            0 => Err(Trouble::Closed),
-            _ => Ok(()),
+    /// Reads all that waits in the system, up to a limit, so that it shows whether anything is left there.
+    async fn read_more(&mut self) {
+        let is_inside = !self.buffer.is_empty() || self.decoder.fragments.is_some();
+        let (mut num_read, mut has_waited) = (0, false);
+        poll_fn(|context| {
+            while num_read < MOST_READ {
+                self.buffer.reserve(READ_AHEAD);
+                match pin!(self.socket.read_buf(&mut self.buffer)).poll(context) {
+                    Poll::Ready(Ok(1..)) if num_read == 0 => {
+                        num_read = self.buffer.len();
+                        self.arrived_at = if has_waited { clock::now() } else { self.emptied_at };
+                    }
+                    Poll::Ready(Ok(1..)) => num_read = self.buffer.len(),
+                    Poll::Ready(ended) => {
+                        self.trouble = Some(ended.map_or_else(Trouble::from, |_| Trouble::Closed));
+                        break;
+                    }
+                    Poll::Pending => {
+                        // A task that has used up its turn is told the same, although more may wait.
+                        if has_budget_remaining() {
+                            self.emptied_at = clock::now();
+                            has_waited = true;
+                        }
+                        if num_read == 0 {
+                            return Poll::Pending;
+                        }
+                        break;
+                    }
+                }
+            }
+            Poll::Ready(())
+        })
+        .await;
+        if !is_inside {
+            self.begun_at = self.arrived_at;
         }
     }
 }
@@ -314,6 +382,8 @@ fn timed(text: &str, now: Moment) -> String {
 
 #[cfg(test)]
 mod tests {
+    use futures_util::StreamExt;
+
     use super::*;
 
     /// A frame as a server sends it.
@@ -388,5 +458,83 @@ mod tests {
         assert_eq!(told(b""), "closed by peer");
         assert_eq!(told(&[0x03, 0xe9]), "closed by peer: 1001");
         assert_eq!(told(b"\x03\xf0too\nslow"), "closed by peer: 1008 too\u{fffd}slow");
+    }
+
+    /// A reader, and the peer's end of its socket.
+    fn reader() -> (impl Stream<Item = Result<Batch, Trouble>>, tokio::io::DuplexStream) {
+        let (peer, ours) = tokio::io::duplex(1 << 20);
+        let (socket, _) = tokio::io::split(Box::new(ours) as BoxedSocket);
+        let (pongs, _) = mpsc::channel(1);
+        (incoming(socket, BytesMut::new(), Decoder::new(1000, 2500), pongs), peer)
+    }
+
+    fn texts(num: usize) -> Vec<u8> {
+        (0..num).flat_map(|_| frame(OpCode::Text, true, b"a price")).collect()
+    }
+
+    #[actix::test]
+    async fn frames_that_waited_unread_count_from_when_nothing_waited() {
+        let (reader, mut peer) = reader();
+        let mut reader = pin!(reader);
+        let empty_at = clock::now();
+        // More than is read at once, and that is more than is handed over at once.
+        let num = MOST_READ / texts(1).len() + 3 * MOST_FRAMES;
+        peer.write_all(&texts(num)).await.unwrap();
+        sleep(Duration::from_millis(30)).await;
+        let mut num_read = 0;
+        while num_read < num {
+            let batch = reader.next().await.unwrap().unwrap();
+            num_read += batch.frames.len();
+            assert!(batch.arrived_at.monotonic <= empty_at.monotonic, "{num_read}");
+            sleep(Duration::from_millis(1)).await;
+        }
+
+        let caught_up_at = clock::now();
+        let later = async {
+            sleep(Duration::from_millis(30)).await;
+            peer.write_all(&texts(1)).await.unwrap();
+        };
+        let (batch, ()) = futures_util::join!(reader.next(), later);
+        let batch = batch.unwrap().unwrap();
+        assert!(batch.arrived_at.since(caught_up_at) >= Duration::from_millis(30));
+        // What came while nobody looked may have come at any time since somebody did.
+        let looked_at = clock::now();
+        sleep(Duration::from_millis(30)).await;
+        peer.write_all(&texts(1)).await.unwrap();
+        let batch = reader.next().await.unwrap().unwrap();
+        assert!(batch.arrived_at.monotonic <= looked_at.monotonic);
+        assert!(batch.arrived_at.monotonic > caught_up_at.monotonic);
+    }
+
+    #[actix::test]
+    async fn a_message_counts_from_its_first_byte() {
+        let whole = frame(OpCode::Text, true, b"a price");
+        let fragments = [frame(OpCode::Text, false, b"a pr"), frame(OpCode::Continue, true, b"ice")].concat();
+        for (first, message) in [(3, whole), (6, fragments)] {
+            let (reader, mut peer) = reader();
+            let mut reader = pin!(reader);
+            let drip = async {
+                sleep(Duration::from_millis(10)).await;
+                peer.write_all(&message[..first]).await.unwrap();
+                sleep(Duration::from_millis(10)).await;
+                let continued_at = clock::now();
+                for byte in &message[first..] {
+                    peer.write_all(&[*byte]).await.unwrap();
+                    sleep(Duration::from_millis(10)).await;
+                }
+                continued_at
+            };
+            let (batch, continued_at) = futures_util::join!(reader.next(), drip);
+            let arrived_at = batch.unwrap().unwrap().arrived_at;
+            assert!(arrived_at.monotonic <= continued_at.monotonic, "{message:?}");
+
+            let ended_at = clock::now();
+            let next = async {
+                sleep(Duration::from_millis(10)).await;
+                peer.write_all(&texts(1)).await.unwrap();
+            };
+            let (batch, ()) = futures_util::join!(reader.next(), next);
+            assert!(batch.unwrap().unwrap().arrived_at.monotonic > ended_at.monotonic, "{message:?}");
+        }
     }
 }

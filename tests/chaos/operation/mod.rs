@@ -18,6 +18,7 @@ pub(crate) fn rows() -> Vec<Row> {
         row("O-04", "a start without network, database or broker heals by itself", starts::without),
         row("O-05", "bad settings stop the start, and are named", settings::refused),
         row("O-07", "a busy machine makes no answer wrong", starvation::busy),
+        row("O-07.2", "frames that wait unread count as old", starvation::slow_reader),
         row("O-09", "sources that say rubbish do not fill the log", logs::storm),
         row("O-10", "no secret is in any output", secrets::planted),
         row("O-11", "questions for what nobody has make no series", cardinality::bogus),

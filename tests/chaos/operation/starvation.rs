@@ -4,6 +4,7 @@ use std::process::{Child, Command, Stdio};
 use std::thread;
 use std::time::Duration;
 
+use serde_json::json;
 use tokio::time::Instant;
 
 use crate::checker::{Checker, Watch};
@@ -63,5 +64,44 @@ pub(super) fn busy(options: &Options) -> Figures {
             verdict.told()
         ),
         target: format!("no answer wrong or old, p99 at most {}", ms(options.limit(MOST_P99))),
+    }
+}
+
+/// Frames a second of a flood, and how long the program stands still and runs in turn: too short to read them all, and
+/// more than the system holds back for it in a second.
+const FLOOD: u32 = 30_000;
+const STANDS: Duration = Duration::from_millis(300);
+const RUNS: Duration = Duration::from_millis(1);
+
+/// A program that gets little of a processor, while one exchange sends more than it can read then.
+pub(super) fn slow_reader(options: &Options) -> Figures {
+    let site = Site::settled(Plan::of(&["binance", "okx", "coingecko", "cbr"], options.seed));
+    let checker = Checker::start_as(&site, Watch { slack: SLACK, ..Watch::default() });
+    let length = options.scaled(Duration::from_secs(8), Duration::from_secs(60));
+    site.control().break_exchange("binance", &json!({"kind": "flood", "per_second": FLOOD}));
+    let began = Instant::now();
+    while began.elapsed() < length {
+        site.service.signal("-STOP");
+        thread::sleep(STANDS);
+        site.service.signal("-CONT");
+        thread::sleep(RUNS);
+    }
+    let fell_back = checker.since(began).filter(|seen| seen.is_from("okx")).count();
+    site.control().mend("binance");
+    let mended = Instant::now();
+    checker.until("the first exchange answers again", |seen| seen.is_from("binance"));
+    let back = mended.elapsed();
+    let verdict = checker.finish();
+    Figures {
+        pass: verdict.holds() && verdict.not_200 + verdict.broken == 0,
+        n: verdict.answers,
+        measured: format!(
+            "{FLOOD} frames/s of binance for {length:?}, {RUNS:?} of {:?} to read them: {fell_back} answers of okx, \
+             binance again {} after it; {}",
+            STANDS + RUNS,
+            ms(back),
+            verdict.told()
+        ),
+        target: "no answer wrong or old, and none without a course".to_owned(),
     }
 }
