@@ -4,6 +4,9 @@
 
 use super::{Exchange, Source};
 
+/// Texts that are malformed for every exchange.
+const MALFORMED: &str = include_str!("../../tests/fixtures/malformed.json");
+
 /// Feeds `exchange` every known kind of broken frame, and every way of breaking the `valid` ones, and fails if one
 /// of them gives a quote. Each of the `valid` frames has to give one, so that breaking it means something.
 pub(super) fn check(exchange: &mut dyn Exchange, sources: &[Source], valid: &[&str]) {
@@ -34,64 +37,8 @@ pub(super) fn check(exchange: &mut dyn Exchange, sources: &[Source], valid: &[&s
 
 /// Frames that are no exchange's.
 fn always_broken() -> Vec<Vec<u8>> {
-    let mut frames: Vec<Vec<u8>> = [
-        "",
-        " ",
-        "\n",
-        "{}",
-        "[]",
-        "[[]]",
-        "[{}]",
-        "[null]",
-        "null",
-        "true",
-        "0",
-        "-1",
-        "1e999",
-        "\"\"",
-        "\"text\"",
-        "NaN",
-        "Infinity",
-        "{",
-        "[",
-        "{]",
-        "}",
-        "{\"",
-        "{\"a\"",
-        "{\"a\":",
-        "pong",
-        "shout out my label",
-        "<html><head><title>Just a moment...</title></head><body></body></html>",
-        "<!DOCTYPE html><html><body>DDoS-Guard</body></html>",
-        "<?xml version=\"1.0\"?>",
-        "<a/>",
-        "<a></b>",
-        "<ValCurs>",
-        "<ValCurs/>",
-        "<?xml version=\"1.0\"?><!DOCTYPE a [<!ENTITY b \"bb\"><!ENTITY c \"&b;&b;\">]><a>&c;</a>",
-        "{\"data\":null}",
-        "{\"data\":[]}",
-        "{\"data\":{}}",
-        "{\"error\":null}",
-        "{\"code\":\"x\"}",
-        "{\"code\":1e99}",
-        "{\"stream\":null,\"data\":null}",
-        "{\"stream\":1,\"data\":2}",
-        "{\"id\":-1}",
-        "{\"id\":1e99,\"result\":null}",
-        "{\"id\":[],\"error\":{}}",
-        "{\"status\":{}}",
-        "{\"status\":\"x\"}",
-        "{\"symbols\":[]}",
-        "{\"symbols\":{}}",
-        "{\"symbols\":[null,1,\"x\",[],{}]}",
-        "{\"\":{\"\":0}}",
-        "{\"🚀\":{\"usd\":1}}",
-        "{\"🚀🚀\":\"💥\"}",
-    ]
-    .iter()
-    .map(|text| text.as_bytes().to_vec())
-    .collect();
+    let texts: Vec<String> = serde_json::from_str(MALFORMED).unwrap();
+    let mut frames: Vec<Vec<u8>> = texts.into_iter().map(String::into_bytes).collect();
     frames.extend([
         vec![0],
         vec![0xff],

@@ -58,6 +58,7 @@ fn on_trial(bug: &str, scenario: fn(Option<&str>, u64) -> Seen, options: &Option
         n: 1,
         measured: format!("with {bug}: {}; without: {}", with.told, without.told),
         target: "a violation with the bug and none without".to_owned(),
+        ..Figures::default()
     }
 }
 

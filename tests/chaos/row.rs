@@ -46,6 +46,8 @@ pub(crate) struct Figures {
     pub(crate) pass: bool,
     /// How many were counted.
     pub(crate) n: u64,
+    /// Answers that the checker found wrong. No other trial excuses them.
+    pub(crate) violations: u64,
     /// For people: what was seen.
     pub(crate) measured: String,
     /// For people: what had to be seen.
@@ -113,6 +115,7 @@ impl Figures {
         Self {
             pass: self.pass && other.pass,
             n: self.n + other.n,
+            violations: self.violations + other.violations,
             measured: format!("{}; {}", self.measured, other.measured),
             target: self.target,
         }

@@ -89,6 +89,7 @@ fn run(options: &Options) -> Figures {
             && (!is_long
                 || slope <= MAX_SLOPE && descriptors.abs() <= MAX_CHANGE && threads.abs() <= MAX_CHANGE),
         n: verdict.answers,
+        violations: verdict.num_violations,
         measured: format!(
             "{num_faults} faults in {:.0} s, {restarts} restarts, {} switches, memory {:.1} MiB and {slope:+.2} MiB/h, \
              descriptors {:+.1} %, threads {:+.1} %; {}",

@@ -135,6 +135,7 @@ pub(super) fn figures(options: &Options, what: &str, healings: &[Healing], verdi
             && (!options.full || restarted <= RESTARTED_WITHIN)
             && delivers <= options.limit(DELIVERS_WITHIN),
         n: healings.len() as u64,
+        violations: verdict.num_violations,
         measured: format!(
             "{what}: {} times, begun anew within {}, delivering within {}; {}",
             healings.len(),

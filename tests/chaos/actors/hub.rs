@@ -57,6 +57,7 @@ pub(super) fn panics(options: &Options) -> Figures {
             && longest <= options.limit(DELIVERS_WITHIN)
             && forgotten as u64 == NUM_PANICS,
         n: NUM_PANICS,
+        violations: verdict.num_violations,
         measured: format!(
             "{forgotten} panics, the longest was over after {}; {}",
             ms(longest),
@@ -87,6 +88,7 @@ pub(super) fn gives_up(options: &Options) -> Figures {
         n: 1,
         measured: format!("exit {code:?} after {}, {} CRITICAL lines", ms(took), critical.len()),
         target: format!("exit {RATE_BOOK_FAILED} with one CRITICAL line, and the panic before it"),
+        ..Figures::default()
     }
 }
 
@@ -117,6 +119,7 @@ pub(super) fn stands_still(options: &Options) -> Figures {
             && slowest <= options.limit(TOLD_WITHIN)
             && back_after <= options.limit(BACK_WITHIN),
         n: verdict.answers,
+        violations: verdict.num_violations,
         measured: format!(
             "{num_trials} times {STILL:?}: told after {}, the slowest answer took {}, a course {} after it went on; \
              alive and not ready meanwhile: {is_alive}; {}",

@@ -129,6 +129,7 @@ pub(super) fn full(options: &Options) -> Figures {
         target:
             "some are refused, every answer 200 and at most 1 s old, memory at most +32 MiB, the newest wins"
                 .to_owned(),
+        ..Figures::default()
     }
 }
 

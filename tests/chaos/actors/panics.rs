@@ -94,6 +94,7 @@ pub(super) fn over_every_frame(options: &Options) -> Figures {
             && lines_since <= MOST_LINES_A_MINUTE
             && alone - calm <= MOST_PROCESSOR,
         n: restarts,
+        violations: verdict.num_violations,
         measured: format!(
             "{restarts} restarts, then left alone, said {errors} time as ERROR; {lines_before} lines until then and \
              {lines_since} in the {length:?} after; {:.1} % of a processor before the panics, {:.1} % while left alone; {}",
@@ -162,5 +163,6 @@ pub(super) fn in_a_handler(options: &Options) -> Figures {
              connection, {num_broken} broke it; {counted} counted"
         ),
         target: "each is a 500 with its body, the next question of the same connection a 200".to_owned(),
+        ..Figures::default()
     }
 }

@@ -44,6 +44,7 @@ pub(super) fn killed(options: &Options) -> Figures {
             && listens_after <= options.limit(LISTENS_WITHIN)
             && answers_after <= options.limit(ANSWERS_WITHIN),
         n: num_kills,
+        violations: verdict.num_violations,
         measured: format!(
             "{num_kills} kills: listening within {}, the first course within {}; {}",
             ms(listens_after),
@@ -119,6 +120,7 @@ pub(super) fn stopped(options: &Options) -> Figures {
     Figures {
         pass: verdict.holds() && num_old.is_empty() && num_200 > 0,
         n: num_asked,
+        violations: verdict.num_violations,
         measured: format!(
             "stopped for {length:?}: {} of {num_asked} answers said the price of before{}; {num_200} were courses; {}",
             num_old.len(),

@@ -48,6 +48,7 @@ pub(super) fn ended_sockets(options: &Options) -> Figures {
             && least >= LEAST_DELAY
             && most - least >= LEAST_SPREAD,
         n: delays.len() as u64,
+        violations: verdict.num_violations,
         measured: format!(
             "{} dials after the end of a socket, from {} to {} ms after it; {}",
             delays.len(),
@@ -151,6 +152,7 @@ pub(super) fn in_sequence(options: &Options) -> Figures {
             (grown - 1.0) * 100.0
         ),
         target: "threads, descriptors and memory within 2 %, one socket at each exchange".to_owned(),
+        ..Figures::default()
     }
 }
 

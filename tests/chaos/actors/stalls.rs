@@ -76,6 +76,7 @@ fn stalled(options: &Options, place: &str, actions: &str) -> Figures {
             && replaced_after <= options.limit(REPLACED_WITHIN)
             && most_age_ms <= age_limit_ms,
         n: num_stalls,
+        violations: verdict.num_violations,
         measured: format!(
             "{num_stalls} stalls: noticed within {}, replaced within {}, said {told} times; peers' quotes at most \
              {most_age_ms} ms old; {}",
@@ -115,6 +116,7 @@ pub(super) fn late(options: &Options) -> Figures {
     Figures {
         pass: verdict.holds() && verdict.not_200 + verdict.broken == 0 && restarts == Some(num_trials),
         n: num_refused,
+        violations: verdict.num_violations,
         measured: format!("{num_refused} quotes of {num_trials} old lives refused; {}", verdict.told()),
         target: "what an old life says is refused as `old_epoch`, and no answer shows it".to_owned(),
     }

@@ -28,6 +28,7 @@ pub(super) fn bogus(options: &Options) -> Figures {
             "{num_good} of {num_asked} questions answered and none by a 5xx; series {before} -> {after}"
         ),
         target: format!("at most {MOST_MORE} series more"),
+        ..Figures::default()
     }
 }
 

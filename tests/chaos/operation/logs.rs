@@ -38,6 +38,7 @@ pub(super) fn storm(options: &Options) -> Figures {
             sources.len()
         ),
         target: format!("at most {MOST_LINES} lines a minute about each source, and as many about the rest"),
+        ..Figures::default()
     }
 }
 

@@ -112,6 +112,7 @@ pub(super) fn planted(options: &Options) -> Figures {
             outputs.hits.first().map_or(String::new(), |first| format!("; {first}"))
         ),
         target: "0 hits".to_owned(),
+        ..Figures::default()
     }
 }
 

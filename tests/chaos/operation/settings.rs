@@ -77,5 +77,6 @@ pub(super) fn refused(_: &Options) -> Figures {
             wrong.first().map_or(String::new(), |first| format!("; {first}"))
         ),
         target: format!("exit {SETTINGS}, one CRITICAL line with the file, the line and the key"),
+        ..Figures::default()
     }
 }

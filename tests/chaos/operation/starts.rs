@@ -90,6 +90,7 @@ pub(super) fn without(options: &Options) -> Figures {
             ms(options.limit(LISTENS_WITHIN)),
             ms(options.limit(ANSWERS_WITHIN))
         ),
+        ..Figures::default()
     }
 }
 

@@ -57,6 +57,7 @@ pub(super) fn busy(options: &Options) -> Figures {
     Figures {
         pass: verdict.holds() && verdict.broken == 0 && took.len() > 20 && p99 <= options.limit(MOST_P99),
         n: took.len() as u64,
+        violations: verdict.num_violations,
         measured: format!(
             "{LOOPS} busy loops for {length:?}: {} answers, p99 {}; {}",
             took.len(),
@@ -95,6 +96,7 @@ pub(super) fn slow_reader(options: &Options) -> Figures {
     Figures {
         pass: verdict.holds() && verdict.not_200 + verdict.broken == 0,
         n: verdict.answers,
+        violations: verdict.num_violations,
         measured: format!(
             "{FLOOD} frames/s of binance for {length:?}, {RUNS:?} of {:?} to read them: {fell_back} answers of okx, \
              binance again {} after it; {}",

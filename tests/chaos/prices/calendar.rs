@@ -132,6 +132,7 @@ pub(super) fn fixings(_: &Options) -> Figures {
             problems.first().map(|it| format!(", such as {it}")).unwrap_or_default()
         ),
         target: "14 of 14 days right, with the age of the fixing that counts".to_owned(),
+        ..Figures::default()
     }
 }
 

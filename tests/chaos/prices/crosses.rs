@@ -144,6 +144,7 @@ impl Told {
                 self.compared, self.num_problems
             ),
             target: format!("as old as its oldest leg, 503 within {} for it alone", ms(limit)),
+            ..Figures::default()
         }
     }
 }

@@ -181,5 +181,6 @@ fn on_exchanges(
         n: compared.exact + compared.differing,
         measured: format!("{}: {}", group.join(", "), compared.told()),
         target: "no digit differs".to_owned(),
+        ..Figures::default()
     }
 }

@@ -207,6 +207,7 @@ pub(super) fn trial(
             && problems.is_empty()
             && failover.is_some_and(|after| after <= limit),
         n: verdict.answers,
+        violations: verdict.num_violations,
         measured: format!(
             "{}: {num_refused} refused, {peer} answers: {}, back after {}; {}{}",
             exchanges.join(", "),

@@ -95,6 +95,7 @@ pub(super) fn halted(options: &Options) -> Figures {
                 && problems.is_empty()
                 && slowest <= LISTED_WITHIN,
             n: num_tried,
+            violations: verdict.num_violations,
             measured: format!(
                 "{}: {num_tried} words, known after at most {}; under way {}{}",
                 exchanges.join(", "),
@@ -141,6 +142,7 @@ pub(super) fn delisted(options: &Options) -> Figures {
                 && dials <= group.len() as u64
                 && loudest <= Some(MOST_WARNINGS),
             n: group.len() as u64,
+            violations: verdict.num_violations,
             measured: format!(
                 "{}: {} go on with {OTHER}, {dials} dials, at most {} warnings each; {}; started anew, {unsupported} say \
                  that they do not trade it",
@@ -185,6 +187,7 @@ pub(super) fn stray(options: &Options) -> Figures {
                 && counted.iter().all(|it| it.dials == 0 && it.accepted > 0)
                 && num_straying >= LEAST_STRAYING.min(exchanges.len()),
             n: refused.iter().sum(),
+            violations: verdict.num_violations,
             measured: format!("{}: {refused:?} refused; {}", exchanges.join(", "), verdict.told()),
             target: "each refused as unexpected_symbol, no switch and no dial".to_owned(),
         }

@@ -86,6 +86,7 @@ fn shifted(mut group: Vec<&'static str>, shifts_ms: &[i64], reason: &str, option
             && problems.is_empty()
             && stamping >= LEAST_STAMPING,
         n: verdict.answers,
+        violations: verdict.num_violations,
         measured: format!(
             "{}: {num_refused} refused of {stamping} that tell the time; {}{}",
             exchanges.join(", "),
@@ -120,6 +121,7 @@ fn slightly_ahead(group: Vec<&'static str>, options: &Options) -> Figures {
     Figures {
         pass: verdict.holds() && verdict.not_200 + verdict.broken == 0 && future == 0 && gone <= limit,
         n: verdict.answers,
+        violations: verdict.num_violations,
         measured: format!("{shift_ms} ms ahead: gone {} after their last word; {}", ms(gone), verdict.told()),
         target: format!("gone within {}", ms(limit)),
     }
@@ -148,6 +150,7 @@ pub(super) fn shuffled(options: &Options) -> Figures {
                 && verdict.not_200 + verdict.broken + verdict.switches == 0
                 && num_telling > LEAST_STAMPING,
             n: verdict.answers,
+            violations: verdict.num_violations,
             measured: format!("{}: {refused:?} refused; {}", exchanges.join(", "), verdict.told()),
             target: "what is older refused wherever the exchange numbers or stamps, and no switch".to_owned(),
         }
@@ -192,6 +195,7 @@ pub(super) fn torn(options: &Options) -> Figures {
                 torn.first().map(|it| format!(", such as {it}")).unwrap_or_default()
             ),
             target: "every course at one level or the other".to_owned(),
+            ..Figures::default()
         }
     })
 }

@@ -76,5 +76,6 @@ fn end(options: &Options, target: &Target, harm: impl Fn(&Target), heal: impl Fn
             if is_whole { "" } else { "; the file of SQLite is NOT whole without its log" },
         ),
         target: "0 lost, 0 twice after the next start; exit 0 within 15 s; the one file of SQLite holds everything".to_owned(),
+        ..Figures::default()
     }
 }

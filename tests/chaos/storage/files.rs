@@ -112,6 +112,7 @@ pub(super) fn corrupt(_: &Options) -> Figures {
             if is_told { "told in health and log" } else { "NOT told" },
         ),
         target: "courses 200; no byte of the file changed; told; 0 lost once it is mended".to_owned(),
+        ..Figures::default()
     }
 }
 

@@ -75,5 +75,6 @@ fn kills(options: &Options, target: &Target, directory: &TempDir) -> Figures {
             ms(oldest_taken),
         ),
         target: "0 lost, 0 twice; a kill takes at most what is some 100 ms old".to_owned(),
+        ..Figures::default()
     }
 }

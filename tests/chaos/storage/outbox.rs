@@ -64,6 +64,7 @@ pub(super) fn replayed(options: &Options) -> Figures {
             if is_unchanged { "unchanged" } else { "CHANGED" },
         ),
         target: "every row and every candle as before, byte by byte; each replayed record counted".to_owned(),
+        ..Figures::default()
     }
 }
 
@@ -104,6 +105,7 @@ pub(super) fn at_its_limit(options: &Options) -> Figures {
             cost.num_quotes, figures.measured
         ),
         target: "dropped + stored = accepted exactly; the log says it; every answer 200".to_owned(),
+        ..Figures::default()
     }
 }
 

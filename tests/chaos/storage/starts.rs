@@ -113,6 +113,7 @@ fn together(
             all_in.as_secs_f64(),
         ),
         target: "all end well, each migration applied once a round, every service stores".to_owned(),
+        ..Figures::default()
     }
 }
 
@@ -172,6 +173,7 @@ fn failing(target: &Target, schema: &str, mend: impl Fn()) -> Figures {
             if is_logged { "told in health and log" } else { "NOT told" },
         ),
         target: "exit code 69, schema unchanged; courses 200 and told; 0 lost once it is mended".to_owned(),
+        ..Figures::default()
     }
 }
 
@@ -212,6 +214,7 @@ pub(super) fn holder_dies(options: &Options) -> Figures {
             longest.as_secs_f64()
         ),
         target: "all, within 5 s, and nothing of the first is left".to_owned(),
+        ..Figures::default()
     }
 }
 
@@ -257,5 +260,6 @@ fn silent(options: &Options, target: &Target) -> Figures {
             last_quote_at.as_deref().unwrap_or("none"),
         ),
         target: "never a course; health and history know what was stored".to_owned(),
+        ..Figures::default()
     }
 }

@@ -156,6 +156,7 @@ impl Cost {
             n: self.rows,
             measured,
             target: format!("0 lost, 0 twice, every answer 200; p50 and p99 {latency}"),
+            ..Figures::default()
         }
     }
 }

@@ -62,6 +62,7 @@ pub(super) fn paused(options: &Options) -> Figures {
         Figures {
             pass: verdict.holds() && verdict.not_200 + verdict.broken == 0 && are_kept,
             n: verdict.answers,
+            violations: verdict.num_violations,
             measured: format!("{}: {}; {}", crowd.tried.join(" "), told(&bans), verdict.told()),
             target: format!("nothing asked for {pause} s, and the next thing at most {OVER_WITHIN} s later"),
         }
@@ -100,6 +101,7 @@ pub(super) fn banned(options: &Options) -> Figures {
                 && num_known == crowd.tried.len()
                 && bans.iter().all(|ban| ban.num_within == 0 && ban.is_over_in_time(f64::from(length))),
             n: verdict.answers,
+            violations: verdict.num_violations,
             measured: format!(
                 "{}: {num_known} bans known after a kill; {}; {}",
                 crowd.tried.join(" "),
@@ -208,6 +210,7 @@ fn refused_upgrade(crowd: &Crowd, options: &Options, status: u16) -> Figures {
             && verdict.not_200 + verdict.broken == 0
             && tries.iter().all(|tries| if is_ban { *tries == 1 } else { *tries <= 20 }),
         n: tries.iter().sum::<usize>() as u64,
+        violations: verdict.num_violations,
         measured: format!("{status}: {} tried {tries:?} times; {}", crowd.tried.join(" "), verdict.told()),
         target: "one try during a ban, 403 and 451 told as forbidden for minutes, every answer 200"
             .to_owned(),

@@ -112,6 +112,7 @@ fn shown(exchange: &'static str, options: &Options) -> Figures {
             && num_requests == 0
             && soonest.is_none_or(|soonest| soonest >= RETRY_AFTER - Duration::from_millis(100)),
         n: tries.iter().sum::<usize>() as u64,
+        violations: verdict.num_violations,
         measured: format!(
             "{flawed:?}: {quotes} quotes accepted and {num_requests} requests made in {tries:?} tries, soonest again \
              after {}; {good} is heard; {}",

@@ -17,57 +17,8 @@ const MOST_UNPACKED: u64 = 1024 * 1024;
 /// How deep brackets are nested.
 const DEPTH: usize = 200_000;
 
-/// What is malformed, whatever exchange it is of.
-const NEVER_RIGHT: [&str; 48] = [
-    "",
-    " ",
-    "\n",
-    "{}",
-    "[]",
-    "[[]]",
-    "[{}]",
-    "[null]",
-    "null",
-    "true",
-    "0",
-    "-1",
-    "1e999",
-    "\"\"",
-    "\"text\"",
-    "NaN",
-    "Infinity",
-    "{",
-    "[",
-    "{]",
-    "}",
-    "{\"",
-    "{\"a\"",
-    "{\"a\":",
-    "{\"a\":1",
-    "[1,",
-    "{\"data\":null}",
-    "{\"data\":[]}",
-    "{\"data\":{}}",
-    "{\"error\":null}",
-    "{\"code\":\"x\"}",
-    "{\"code\":1e99}",
-    "{\"code\":-1}",
-    "{\"result\":{}}",
-    "{\"stream\":1,\"data\":2}",
-    "{\"id\":-1}",
-    "{\"event\":7}",
-    "{\"channel\":[]}",
-    "{\"type\":{}}",
-    "{\"tick\":\"\"}",
-    "[0,[]]",
-    "[0,\"x\"]",
-    "[[0]]",
-    "<html><head><title>Just a moment...</title></head><body>checking your browser</body></html>",
-    "<!DOCTYPE html><html><body>maintenance</body></html>",
-    "<?xml version=\"1.0\"?><a/>",
-    "// comment",
-    "'single'",
-];
+/// Texts that are malformed for every exchange.
+const MALFORMED: &str = include_str!("../../fixtures/malformed.json");
 
 /// What cannot stand behind a whole text.
 const TRAILING: [&str; 8] = ["}", "]", ",", "{}", "x", "\u{0}", "null", "\"\""];
@@ -86,8 +37,8 @@ const HOLES: usize = 40;
 /// What is malformed: at least 200 of them.
 pub(super) fn malformed() -> Vec<Break> {
     let mut all: Vec<Break> = Vec::new();
-    for text in NEVER_RIGHT {
-        all.push(Box::new(move |_| text.as_bytes().to_vec()));
+    for text in serde_json::from_str::<Vec<String>>(MALFORMED).unwrap() {
+        all.push(Box::new(move |_| text.clone().into_bytes()));
     }
     for bracket in ["[", "{\"a\":", "[{\"a\":"] {
         all.push(Box::new(move |_| bracket.repeat(DEPTH / bracket.len()).into_bytes()));

@@ -56,6 +56,7 @@ pub(super) fn refused(options: &Options) -> Figures {
                 && crowd.tried.iter().all(|exchange| unheard(exchange) > 0.0)
                 && work <= MOST_WORK,
             n: verdict.answers,
+            violations: verdict.num_violations,
             measured: format!(
                 "{} dialled {dialled:?} times in {minutes:.0} min, {:.1} % of a processor; {}",
                 crowd.tried.join(" "),
@@ -101,6 +102,7 @@ pub(super) fn flapping(options: &Options) -> Figures {
                     .iter()
                     .all(|(all, busiest)| (1..=MOST_IN_FIVE_MINUTES).contains(all) && *busiest <= MOST_DIALS),
             n: before.answers + after.answers,
+            violations: after.num_violations + before.num_violations,
             measured: format!(
                 "{}: dials in all, and in the busiest minute: {dialled:?}; {}; and after a kill: {}",
                 crowd.tried.join(" "),

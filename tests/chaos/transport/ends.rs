@@ -70,6 +70,7 @@ fn ended(exchange: &'static str, options: &Options, kind: &str) -> Figures {
             && soonest_back >= FAIL_BACK_AFTER
             && longest(&back) <= FAIL_BACK_AFTER + BACK_WITHIN,
         n: verdict.answers,
+        violations: verdict.num_violations,
         measured: format!(
             "{exchange}: {} ends of its socket, {num_felt} switches; gone, another answers after {}, back after {}; \
              {}",
@@ -118,6 +119,7 @@ fn all_gone(exchange: &'static str, options: &Options) -> Figures {
             && longest(&silenced) <= limit
             && longest(&healed) <= BACK_WITHIN,
         n: verdict.answers,
+        violations: verdict.num_violations,
         measured: format!(
             "{exchange}: first 503 after {}, {num_told} courses told after it; first 200 again after {}; {}",
             spread(silenced),

@@ -59,6 +59,7 @@ pub(super) fn pinged(options: &Options) -> Figures {
                 spread(taken)
             ),
             target: format!("every pong within {}, no socket closed", ms(PONG_WITHIN)),
+            ..Figures::default()
         }
     })
 }
@@ -115,6 +116,7 @@ pub(super) fn aged(options: &Options) -> Figures {
                 && reconnects == 0
                 && num_gaps == 0,
             n: verdict.answers,
+            violations: verdict.num_violations,
             measured: format!(
                 "{}: each socket replaced {num_replacements} times, {reconnects} lost, {num_gaps} times none was open, \
                  {} switches, age at most {}; {}",
@@ -181,6 +183,7 @@ pub(super) fn announced(options: &Options) -> Figures {
                 && verdict.switches + verdict.not_200 + verdict.broken == 0
                 && longest(&replaced) <= REPLACED_WITHIN,
             n: verdict.answers,
+            violations: verdict.num_violations,
             measured: format!(
                 "{}: told before, a new socket after {}; {} switches; {}",
                 crowd.tried.join(" "),

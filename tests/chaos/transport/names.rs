@@ -206,6 +206,7 @@ fn unresolved_in(crowd: &Crowd, options: &Options, turn: usize) -> Figures {
             && longest(&ages) <= STALE_AFTER
             && longest(&reached) <= CONNECTED_WITHIN,
         n: verdict.answers,
+        violations: verdict.num_violations,
         measured: format!(
             "{failing:?}: told as down after {}; meanwhile {} was at most {} old; new addresses used {} after the next \
              question, all heard after {}; {}",

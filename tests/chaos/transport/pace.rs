@@ -60,6 +60,7 @@ pub(super) fn flood(options: &Options) -> Figures {
                 && floods.iter().all(is_borne)
                 && restarts == 0,
             n: verdict.answers,
+            violations: verdict.num_violations,
             measured: format!(
                 "{told}; without, p99 {}; {restarts} restarts, {} switches; {}",
                 ms(calm.times.p99),
@@ -168,6 +169,7 @@ pub(super) fn delayed(options: &Options) -> Figures {
                 && num_told == 0
                 && out_after <= STALE_AFTER + TOLERANCE,
             n: verdict.answers,
+            violations: verdict.num_violations,
             measured: format!(
                 "{exchange}: up to 0.6 s late, {switches} switches and an age of at most {}; 2 s late, out after {}, {num_told} \
                  courses of it afterwards; {}",

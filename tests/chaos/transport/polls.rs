@@ -59,6 +59,7 @@ pub(super) fn storm(options: &Options) -> Figures {
                 && numbers.iter().all(|number| (1..=most).contains(number))
                 && asked.iter().all(is_probed),
             n: numbers.iter().sum::<usize>() as u64,
+            violations: verdict.num_violations,
             measured: format!(
                 "{} asked {numbers:?} times in {} s; {}",
                 crowd.tried.join(" "),
@@ -108,6 +109,7 @@ pub(super) fn redirected(options: &Options) -> Figures {
         Figures {
             pass: verdict.holds() && verdict.not_200 + verdict.broken == 0 && num_followed == 0,
             n: relay.requests().len() as u64,
+            violations: verdict.num_violations,
             measured: format!(
                 "{}: {} answers that lead elsewhere, {num_followed} followed; {}",
                 crowd.tried.join(" "),
@@ -155,6 +157,7 @@ pub(super) fn stalled(options: &Options) -> Figures {
                     .iter()
                     .all(|stall| stall.num_during > 0 && stall.num_together == 0 && stall.num_after <= 2),
             n: verdict.answers,
+            violations: verdict.num_violations,
             measured: format!("{}: {stalls:?}; {}", crowd.tried.join(" "), verdict.told()),
             target: "no request beside the same one, at most 2 in the first second after".to_owned(),
         }

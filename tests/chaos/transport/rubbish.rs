@@ -151,6 +151,7 @@ fn spoil(crowd: &Crowd, options: &Options, cases: fn() -> Vec<Break>, repeated: 
             && num_refused > 0.0
             && log.is_readable(),
         n: (num_cases * crowd.tried.len()) as u64,
+        violations: verdict.num_violations,
         measured: format!(
             "{}: {num_cases} frames each, {num_refused:.0} counted as refused, {restarts} restarts{replaced}, {}; {}",
             crowd.tried.join(" "),
@@ -203,6 +204,7 @@ fn spoil_bodies(crowd: &Crowd, options: &Options, cases: fn() -> Vec<Break>) -> 
     Figures {
         pass: verdict.holds() && verdict.not_200 + verdict.broken == 0 && restarts == 0 && log.is_readable(),
         n: (num_cases * crowd.tried.len()) as u64,
+        violations: verdict.num_violations,
         measured: format!("{num_cases} bodies each, {restarts} restarts, {}; {}", log.told(), verdict.told()),
         target: String::new(),
     }

@@ -64,6 +64,7 @@ fn silent(exchange: &'static str, options: &Options, kind: &str) -> Figures {
             && longest(&failovers) <= STALE_AFTER + TOLERANCE
             && longest(&given_up) <= limit,
         n: verdict.answers,
+        violations: verdict.num_violations,
         measured: format!("{exchange}: another answers after {}; {}", spread(failovers), verdict.told()),
         target: format!("another answers within {}, every answer 200", ms(STALE_AFTER + TOLERANCE)),
     };
@@ -115,6 +116,7 @@ fn stall(crowd: &Crowd, site: &Site, how: &str) -> Figures {
     Figures {
         pass: verdict.holds() && num_others == 0 && took <= limit && age <= STALE_AFTER,
         n: verdict.answers,
+        violations: verdict.num_violations,
         measured: format!(
             "{}{how}: down after {}; all the while {} answers, with an age of at most {}; {}",
             crowd.tried.join(" "),

@@ -111,6 +111,7 @@ pub(super) fn frames(options: &Options) -> Figures {
                 && growth <= MOST_BY_FRAMES
                 && restarts == 0,
             n: verdict.answers,
+            violations: verdict.num_violations,
             measured: format!(
                 "{}: left with 1009 {num_goodbyes:?} times, memory +{growth} KiB, {restarts} restarts, {} switches; {}",
                 crowd.tried.join(" "),
@@ -218,6 +219,7 @@ pub(super) fn bombs(options: &Options) -> Figures {
                 && [&framed, &bodies].iter().all(|bangs| bangs.are_bearable())
                 && restarts == 0,
             n: framed.num + bodies.num,
+            violations: polled.num_violations + verdict.num_violations,
             measured: format!(
                 "{}: {} as frames, {} as bodies; {}; {}",
                 crowd.tried.join(" "),

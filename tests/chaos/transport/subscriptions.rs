@@ -83,6 +83,7 @@ pub(super) fn unanswered(options: &Options) -> Figures {
                 && num_lost == 0
                 && num_sockets.iter().all(|number| *number <= 2),
             n: verdict.answers,
+            violations: verdict.num_violations,
             measured: format!(
                 "{}: asked again after {}, on {num_sockets:?} sockets, {num_lost} lost; {}",
                 crowd.tried.join(" "),
@@ -157,6 +158,7 @@ pub(super) fn refused(options: &Options) -> Figures {
                 && num_lost == 0
                 && num_sockets.iter().all(|number| *number <= 2),
             n: verdict.answers,
+            violations: verdict.num_violations,
             measured: format!(
                 "{}: {num_sockets:?} sockets in all, {num_lost} lost, {}; {}",
                 crowd.tried.join(" "),

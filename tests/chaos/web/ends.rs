@@ -142,6 +142,7 @@ fn ended(options: &Options, signal: &str, num_ends: u64) -> Figures {
         ),
         target: "exit 0 within 15 s, every question answered that waits as the end comes, none in part"
             .to_owned(),
+        ..Figures::default()
     }
 }
 
@@ -187,6 +188,7 @@ pub(super) fn twice(options: &Options) -> Figures {
             ms(longest)
         ),
         target: "exit 0, in calm within 2 s of the second signal, nothing of the outbox lost".to_owned(),
+        ..Figures::default()
     }
 }
 

@@ -84,6 +84,7 @@ pub(super) fn of_faults(options: &Options) -> Figures {
         target:
             "always alive; ready as long as there are courses, with a database or without; in calm told within 2 s"
                 .to_owned(),
+        ..Figures::default()
     }
 }
 

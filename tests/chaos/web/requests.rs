@@ -51,6 +51,7 @@ impl Count {
             n: self.tried,
             measured,
             target: format!("{target}; in calm within {}", ms(REFUSED_WITHIN)),
+            ..Figures::default()
         }
     }
 }
@@ -219,5 +220,6 @@ pub(super) fn pipelined(options: &Options) -> Figures {
             grown as f64 / 1024.0
         ),
         target: "all in order, memory at most +4 MiB once every thread has seen such a crowd".to_owned(),
+        ..Figures::default()
     }
 }

@@ -100,5 +100,6 @@ pub(super) fn heads(options: &Options) -> Figures {
             ms(during.p99)
         ),
         target: "each closed within 6 s by a 408; others all 200, in calm p99 at most +5 ms".to_owned(),
+        ..Figures::default()
     }
 }
