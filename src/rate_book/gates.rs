@@ -158,6 +158,10 @@ mod tests {
     #[test]
     fn each_bad_form_is_refused_by_its_own_reason() {
         check("BTC-USDT", "64000", "64000.01", Ok(()));
+        check("FOO-BAR", "0.0000000001", "0.000000000101", Ok(()));
+        check("FOO-BAR", "0.000000000099", "0.0000000001", Err(Refusal::Magnitude));
+        check("FOO-BAR", "9999999999", "10000000000", Ok(()));
+        check("FOO-BAR", "9999999999", "10000000001", Err(Refusal::Magnitude));
         check("BTC-USDT", "0", "0.00000000", Err(Refusal::NonPositive));
         check("BTC-USDT", "-1", "64000", Err(Refusal::NonPositive));
         check("BTC-USDT", "64000", "64000", Err(Refusal::Crossed));

@@ -9,6 +9,7 @@ use super::*;
 use crate::market::number::{decimal, plain};
 use crate::market::{Asset, Direction, ExchangeName, Moment, Quote, Refusal, Transport, Validity};
 
+mod addressed;
 mod fiat;
 mod figures;
 mod following;
@@ -271,6 +272,7 @@ fn any_direction_with_a_path_is_answered_and_others_say_why_not() {
     for (it, expected) in [
         ("BTC-GBP", CoursesError::UnknownDirection(direction("BTC-GBP"))),
         ("FOO-USD", CoursesError::UnknownDirection(direction("FOO-USD"))),
+        ("USD-FOO", CoursesError::UnknownDirection(direction("USD-FOO"))),
         ("USDT-USDTTRC", CoursesError::UnsupportedDirection(direction("USDT-USDTTRC"))),
     ] {
         assert_eq!(scene.course(it), Err(expected), "{it}");
@@ -493,6 +495,47 @@ fn usdt_is_one_dollar_only_if_the_user_says_so() {
     let answer = scene.ask(Wanted::All(vec![direction("BTC-USD")])).unwrap();
     assert_eq!(plain(answer.courses[0].value), "64000.005");
     assert_eq!(answer.legs[0].source, None);
+
+    // Dollars are known then, although nobody quotes them.
+    let ask_for_dollars = |usdt_usd| {
+        let mut scene = Scene::with(|settings| settings.usdt_usd = usdt_usd);
+        for exchange in [BINANCE, KRAKEN, COINGECKO] {
+            scene.list(exchange, &["BTC-USDT"]);
+        }
+        scene.list(CBR, &["EUR-RUB"]);
+        scene.fix("2026-11-20", &[("EUR-RUB", "90")]);
+        scene.quote(BINANCE, "BTC-USDT", "64000", "64000.01");
+        scene.course("BTC-USD")
+    };
+    assert_eq!(ask_for_dollars(UsdtUsdLeg::Peg).as_deref(), Ok("64000.005"));
+    let unknown = CoursesError::UnknownDirection(direction("BTC-USD"));
+    assert_eq!(ask_for_dollars(UsdtUsdLeg::Reference), Err(unknown));
+}
+
+#[test]
+fn whoever_could_not_answer_without_the_reference_waits_for_its_place_when_it_is_back() {
+    let mut scene = Scene::with(|settings| settings.hold_reference = Duration::ZERO);
+    scene.list(BINANCE, &["BTC-USDT"]);
+    scene.list(KRAKEN, &["BTC-USD"]);
+    scene.list(COINGECKO, &["USDT-USD"]);
+    let answering = |scene: &Scene| scene.ask(Wanted::All(vec![direction("BTC-USD")])).unwrap().exchanger;
+    let live = |scene: &mut Scene, seconds| {
+        for _ in 0..seconds {
+            scene.wait(1_000);
+            scene.quote(BINANCE, "BTC-USDT", "64000", "64000.01");
+            scene.quote(KRAKEN, "BTC-USD", "63990", "63990.1");
+        }
+    };
+    scene.gecko();
+    live(&mut scene, 1);
+    assert_eq!(answering(&scene), BINANCE);
+    live(&mut scene, 180);
+    assert_eq!(answering(&scene), KRAKEN);
+    scene.gecko();
+    live(&mut scene, 14);
+    assert_eq!(answering(&scene), KRAKEN);
+    live(&mut scene, 1);
+    assert_eq!(answering(&scene), BINANCE);
 }
 
 #[test]

@@ -202,3 +202,34 @@ fn a_replica_that_is_cut_off_answers_while_markets_are_fresh_and_not_with_what_i
     scene.reach(9, true, 0);
     assert_eq!(scene.course("BTC-USDT").unwrap(), "63990");
 }
+
+#[test]
+fn what_was_answered_before_counts_no_more_once_the_place_in_the_stream_has_changed() {
+    let mut scene = Scene::new();
+    scene.book = scene.book.following();
+    let reached = |scene: &mut Scene, sequence, is_caught_up| {
+        let before = scene.book.version();
+        scene.reach(sequence, is_caught_up, 0);
+        scene.book.version() > before
+    };
+    assert!(!reached(&mut scene, 0, false));
+    assert!(reached(&mut scene, 0, true));
+    assert!(!reached(&mut scene, 0, true));
+    assert!(reached(&mut scene, 1, true));
+    assert!(!reached(&mut scene, 1, true));
+
+    let before = scene.book.version();
+    scene.wait(1_001);
+    assert!(scene.book.version() > before, "it was away, and has to hear where its stream is");
+    assert!(reached(&mut scene, 1, true));
+}
+
+#[test]
+fn whoever_was_away_for_over_a_second_answers_nothing_before_it_has_looked() {
+    let mut scene = Scene::following();
+    scene.heard(BINANCE, book("BTC-USDT", "64000", "64001"), 0, None);
+    scene.now = scene.now.after(ms(1_000));
+    assert!(scene.course("BTC-USDT").is_ok());
+    scene.now = scene.now.after(ms(1));
+    assert!(scene.is_starting("BTC-USDT"));
+}
