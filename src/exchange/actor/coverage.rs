@@ -6,6 +6,8 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
+use chrono::{DateTime, Utc};
+
 use crate::exchange::Pushes;
 use crate::market::{Direction, Moment, Quote};
 
@@ -27,8 +29,8 @@ pub(super) struct Coverage {
 struct Heard {
     frame_at: Option<Moment>,
     body_at: Option<Moment>,
-    /// When the last body was asked for that quoted it.
-    body_quote_at: Option<Moment>,
+    /// When the last body was asked for that quoted it, and when it was made at the earliest.
+    body_quote_at: Option<(Moment, DateTime<Utc>)>,
     /// What the socket last said or, where it has said nothing yet, what the first body said.
     baseline: Option<Quote>,
     contradicted_at: Option<Moment>,
@@ -82,16 +84,15 @@ impl Coverage {
         self.is_listening = false;
     }
 
-    /// The socket quoted, at `arrived_at` or later. What was on its way for so long that it may have been made before a
-    /// body was asked for is outdated; it shows nevertheless that the socket speaks.
+    /// The socket quoted, at `arrived_at` or later. What was on its way for so long that it was made before a body, or may
+    /// have been before that was asked for, is outdated; it shows nevertheless that the socket speaks.
     pub(super) fn on_frame(&mut self, quote: &Quote, arrived_at: Moment) -> Worth {
         let Some(heard) = self.directions.get_mut(&quote.direction) else { return Worth::Newest };
         heard.frame_at = Some(arrived_at);
         heard.contradicted_at = None;
         heard.baseline = Some(quote.clone());
-        let is_outdated = heard.body_quote_at.is_some_and(|asked_at| {
-            arrived_at.monotonic < asked_at.monotonic
-                || quote.quoted_at.is_some_and(|quoted_at| quoted_at < asked_at.wall)
+        let is_outdated = heard.body_quote_at.is_some_and(|(asked_at, made_at)| {
+            arrived_at.monotonic < asked_at.monotonic || quote.quoted_at.is_some_and(|at| at < made_at)
         });
         if is_outdated { Worth::Outdated } else { Worth::Newest }
     }
@@ -103,7 +104,10 @@ impl Coverage {
             return Worth::Outdated;
         }
         heard.body_at = Some(asked_at);
-        heard.body_quote_at = Some(asked_at);
+        // Its own time is no better than the exchange's clock: nothing is made after it has come.
+        let made_at =
+            quote.quoted_at.map_or(asked_at.wall, |at| at.clamp(asked_at.wall, now.wall.max(asked_at.wall)));
+        heard.body_quote_at = Some((asked_at, made_at));
         heard.num_absences = 0;
         if self.is_listening {
             match &heard.baseline {
@@ -199,6 +203,19 @@ mod tests {
         coverage.on_body(&quote("BTC-USDT", 101), at(start, 1000), at(start, 1050));
         assert_eq!(coverage.on_frame(&quote("BTC-USDT", 100), at(start, 999)), Worth::Outdated);
         assert_eq!(coverage.on_frame(&quote("BTC-USDT", 102), at(start, 1000)), Worth::Newest);
+    }
+
+    #[test]
+    fn a_frame_that_is_older_than_a_body_by_their_own_times_is_outdated_and_a_clock_ahead_does_not_matter() {
+        let start = crate::clock::now();
+        let quoted_at = |price, ms| Quote { quoted_at: Some(at(start, ms).wall), ..quote("BTC-USDT", price) };
+        for (body_ms, newest_from) in [(900, 1000), (1030, 1030), (3_600_000, 1050)] {
+            let mut coverage = coverage();
+            coverage.on_body(&quoted_at(101, body_ms), at(start, 1000), at(start, 1050));
+            let early = coverage.on_frame(&quoted_at(100, newest_from - 1), at(start, 1060));
+            let late = coverage.on_frame(&quoted_at(102, newest_from), at(start, 1060));
+            assert_eq!((early, late), (Worth::Outdated, Worth::Newest), "{body_ms}");
+        }
     }
 
     #[test]
