@@ -97,6 +97,9 @@ mod tests {
             (&["1.00000000005"][..], Some("1")),
             (&["1.00000000015"][..], Some("1")),
             (&["1.000000001500001"][..], Some("1.000000002")),
+            (&["1.0000000005"][..], Some("1")),
+            (&["1.0000000015"][..], Some("1.000000002")),
+            (&["0.0000000010", "0.000000001"][..], Some("0.000000000000000001")),
         ] {
             let mut values: Vec<_> = values.iter().map(|text| decimal(text).unwrap()).collect();
             assert_eq!(product(&mut values).map(plain).as_deref(), expected, "{values:?}");

@@ -284,8 +284,13 @@ mod tests {
     fn only_the_newest_quote_of_a_market_is_told_and_each_once() {
         let mut scene = Scene::new();
         (0..1000).for_each(|price| scene.push(1, price, true));
-        assert_eq!(scene.newest.num_waiting(), 1);
-        assert_eq!(scene.taken(), [(999, false)]);
+        scene.newest.push_state(state(None), scene.now.wall);
+        assert_eq!(scene.newest.num_waiting(), 2);
+        assert_eq!(scene.newest.take_states().len(), 1);
+        let newest = scene.newest.take_quotes(scene.now.wall);
+        assert_eq!(newest.len(), 1);
+        assert_eq!((newest[0].quote.bid, newest[0].counts_from), (Some(Decimal::from(999)), None));
+        assert_eq!(scene.newest.num_waiting(), 0);
         assert_eq!(scene.taken(), []);
     }
 

@@ -135,3 +135,16 @@ impl EventKind {
         Self::ALL.into_iter().find(|kind| kind.as_str() == text)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_kind_of_event_is_read_as_it_is_written_and_nothing_else_is() {
+        for kind in EventKind::ALL {
+            assert_eq!(EventKind::parse(kind.as_str()), Some(kind));
+        }
+        assert_eq!(EventKind::parse("Failover"), None);
+    }
+}

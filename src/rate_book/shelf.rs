@@ -133,9 +133,8 @@ impl Shelf {
         at
     }
 
-    /// Replaces the listing. The quotes of what is no longer in it are forgotten. Says whether it changed.
-    pub(super) fn replace_listing(&mut self, listens_to: &[Direction], unsupported: Vec<Direction>) -> bool {
-        let before: Vec<Direction> = self.listing().map(|(_, direction)| direction).collect();
+    /// Replaces the listing. The quotes of what is no longer in it are forgotten.
+    pub(super) fn replace_listing(&mut self, listens_to: &[Direction], unsupported: Vec<Direction>) {
         for slot in &mut self.slots {
             slot.listed = false;
         }
@@ -148,7 +147,6 @@ impl Shelf {
         }
         self.unsupported = unsupported;
         self.has_listing = true;
-        !self.listing().map(|(_, direction)| direction).eq(before)
     }
 
     pub(super) fn slot_mut(&mut self, at: usize) -> &mut Slot {
@@ -259,7 +257,6 @@ impl Shelf {
             return format!("quarantined: {detail}");
         }
         match &self.link {
-            _ if !self.enabled => "switched off".to_owned(),
             None => "not connected yet".to_owned(),
             Some(Link::Down(failure) | Link::PollFailed(failure)) => failure.detail.clone(),
             Some(Link::Up(_))

@@ -689,6 +689,30 @@ fn a_jump_between_the_clocks_makes_everything_stale() {
 }
 
 #[test]
+fn why_an_exchange_is_not_fresh_is_told() {
+    let told = |scene: &Scene| {
+        let health = scene.book.health(scene.now);
+        let row = health.exchanges.into_iter().find(|it| it.name == BINANCE).unwrap();
+        assert_eq!(row.status, Status::Stale);
+        row.last_error.unwrap()
+    };
+    let mut scene = Scene::usual();
+    let crossed = book("ETH-USDT", "3001", "3000");
+    scene.report(BINANCE, vec![crossed.clone()]);
+    // What came before the loss is not believed after it, however young it is.
+    scene.down(BINANCE);
+    scene.wait(1);
+    scene.link(BINANCE, Link::Up(Transport::WebSocket));
+    assert_eq!(told(&scene), "some directions are stale");
+    scene.wait(4_999);
+    assert_eq!(told(&scene), "some directions are stale");
+    scene.wait(1);
+    assert_eq!(told(&scene), "no quote for 5.0 s");
+    scene.report(BINANCE, vec![crossed]);
+    assert_eq!(told(&scene), "connected, and its quotes are refused (crossed)");
+}
+
+#[test]
 fn our_own_clock_is_blamed_when_most_exchanges_seem_to_be_ahead() {
     let mut scene = Scene::usual();
     let quoted_at = Some(scene.now.wall + TimeDelta::seconds(3));

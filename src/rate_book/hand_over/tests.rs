@@ -279,6 +279,15 @@ fn what_waits_is_bounded_and_what_is_lost_is_counted_exactly() {
 }
 
 #[test]
+fn what_was_conflated_elsewhere_is_left_as_it_is() {
+    let hand_over = HandOver::new(SECOND);
+    let records = [Record::Quote(accepted(BTC_USD, 1, at(0))), Record::Event(event(at(1)))];
+    hand_over.push_whole(records.clone().into_iter());
+    assert_eq!(hand_over.take(ALL, at(2)).as_deref(), Some(&records[..]));
+    assert_eq!((hand_over.counters().pushed, hand_over.counters().waiting), (2, 2));
+}
+
+#[test]
 fn what_is_given_up_is_the_oldest() {
     let hand_over = HandOver::bounded(Duration::ZERO, 100);
     (0..101).for_each(|number| hand_over.change(market(number), 1, at(i64::try_from(number).unwrap())));

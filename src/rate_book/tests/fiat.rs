@@ -91,6 +91,46 @@ fn a_source_that_is_not_fresh_leaves_its_place_to_the_next() {
 }
 
 #[test]
+fn sources_are_compared_again_when_only_time_has_passed() {
+    let mut scene = Scene::with_banks();
+    scene.agree();
+    scene.fix_by(ERAPI, "2026-11-20", &[("USD-RUB", "90")]);
+    scene.tick();
+    assert!(matches!(scene.told().as_slice(), [Change::FiatSourcesDisagree(_)]), "{:?}", scene.changes);
+    // The next fixing agrees, and begins in a minute and a half.
+    let starts_at = scene.now.wall + TimeDelta::seconds(90);
+    let validity = Validity::Fixing { starts_at, ends_at: starts_at + TimeDelta::days(5) };
+    let agrees = Quote { validity, ..Quote::last(direction("USD-RUB"), Decimal::from(80)) };
+    scene.report(ERAPI, vec![agrees]);
+    let mut told_after = Vec::new();
+    for second in 1..=200 {
+        scene.wait(1_000);
+        if !scene.told().is_empty() {
+            told_after.push(second);
+        }
+    }
+    assert_eq!(told_after.len(), 1, "{told_after:?}");
+    assert!((90..=150).contains(&told_after[0]), "{told_after:?}");
+}
+
+#[test]
+fn a_source_that_has_yet_to_quote_is_waited_for_unless_it_fails() {
+    let mut scene = Scene::with_banks();
+    scene.list(CBR, &["USD-RUB"]);
+    scene.fix_by(CBR, "2026-11-20", &[("USD-RUB", "80")]);
+    for silent in [ERAPI, ECB, COINGECKO] {
+        scene.list(silent, &[]);
+    }
+    scene.list(KRAKEN, &["ETH-EUR"]);
+    scene.fix_by(ECB, "2026-11-20", &[("EUR-NGN", "1700")]);
+    scene.list(ECB, &[]);
+    assert!(matches!(scene.course("BTC-EUR"), Err(CoursesError::Starting(_))));
+    scene.down(ERAPI);
+    let unsupported = CoursesError::UnsupportedDirection(direction("BTC-EUR"));
+    assert_eq!(scene.course("BTC-EUR"), Err(unsupported));
+}
+
+#[test]
 fn where_sources_disagree_the_official_one_of_the_currency_counts() {
     let mut scene = Scene::with_banks();
     scene.agree();

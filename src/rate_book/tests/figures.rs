@@ -25,6 +25,37 @@ fn an_exchange_is_compared_with_the_median_where_three_can_be() {
 }
 
 #[test]
+fn the_median_of_an_even_number_lies_between_its_two_middle_ones() {
+    let names = ["binance", "kraken", "okx", "bybit"].map(ExchangeName::new);
+    let mut scene = Scene::with(|settings| {
+        settings.directions = vec![direction("BTC-USD")];
+        settings.priority = names.to_vec();
+        let listed = |name| ListedExchange { name, enabled: true, stale_after: ms(5_000), official_of: None };
+        settings.exchanges = names.map(listed).to_vec();
+    });
+    for (name, price) in names.into_iter().zip([1_000, 1_900, 2_100, 4_000]) {
+        scene.list(name, &["BTC-USD"]);
+        scene.report(name, vec![Quote::last(direction("BTC-USD"), Decimal::from(price))]);
+    }
+    let health = scene.book.health(scene.now);
+    let deviations: Vec<_> = health.exchanges.iter().map(|it| it.deviation.map(plain)).collect();
+    let expected = ["-0.5", "-0.05", "0.05", "1"].map(|share| Some(share.to_owned()));
+    assert_eq!(deviations, expected);
+}
+
+#[test]
+fn it_is_an_impairment_that_the_first_of_priority_does_not_answer() {
+    let mut scene = Scene::usual();
+    let is_told = |scene: &Scene| {
+        let impairments = scene.book.health(scene.now).impairments;
+        impairments.iter().any(|it| it.contains("`binance`, the first of `priority`"))
+    };
+    assert!(!is_told(&scene));
+    scene.down(BINANCE);
+    assert!(is_told(&scene));
+}
+
+#[test]
 fn every_change_of_who_answers_is_counted_with_its_cause() {
     let mut scene = Scene::usual();
     let count = |scene: &Scene, from, cause| {
