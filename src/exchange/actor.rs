@@ -32,6 +32,7 @@ mod link;
 mod manners;
 mod outbox;
 mod polling;
+mod probes;
 mod requests;
 mod session;
 mod sockets;

@@ -297,6 +297,10 @@ impl Exchange for Binance {
         }
     }
 
+    fn tells_times(&self) -> bool {
+        false
+    }
+
     fn read(&mut self, source: Source, bytes: &[u8]) -> Result<Reading, FrameError> {
         let text = json::text(bytes)?;
         match source {

@@ -291,6 +291,10 @@ impl Exchange for Bitfinex {
         }
     }
 
+    fn tells_times(&self) -> bool {
+        false
+    }
+
     fn read(&mut self, source: Source, bytes: &[u8]) -> Result<Reading, FrameError> {
         let text = json::text(bytes)?;
         match source {

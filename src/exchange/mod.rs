@@ -90,6 +90,11 @@ pub trait Exchange: Send {
         false
     }
 
+    /// Whether every quote of a frame says when it was made. Where it does not, pings find out how late frames come.
+    fn tells_times(&self) -> bool {
+        true
+    }
+
     /// A reader of its own for the frames of a new connection, where what a frame means depends on what the same
     /// connection said before, such as numbers of channels. `None` where one reader serves all connections.
     fn for_connection(&self) -> Option<Box<dyn Exchange>> {

@@ -112,6 +112,16 @@ pub(crate) struct Seen {
     pub(crate) exchanger: String,
     pub(crate) age: Duration,
     courses: Vec<(String, f64)>,
+    /// What other sources lent.
+    legs: Vec<Leg>,
+}
+
+/// A reference leg.
+#[derive(Debug, Clone)]
+struct Leg {
+    direction: String,
+    source: String,
+    age: Duration,
 }
 
 impl Seen {
@@ -540,6 +550,7 @@ fn read(answer: &Answer, asked_at: Instant, answered_at: Instant, problems: &mut
         exchanger: String::new(),
         age: Duration::ZERO,
         courses: Vec::new(),
+        legs: Vec::new(),
     };
     let body = answer.json();
     match answer.status {
@@ -550,6 +561,7 @@ fn read(answer: &Answer, asked_at: Instant, answered_at: Instant, problems: &mut
             let courses = body["courses"].as_array().into_iter().flatten();
             let read = |it: &Value| Some((it["direction"].as_str()?.to_owned(), it["value"].as_f64()?));
             seen.courses = courses.filter_map(read).collect();
+            seen.legs = legs(answer.header("ratebook-legs").unwrap_or_default());
             let names: Vec<&str> = seen.courses.iter().map(|(name, _)| name.as_str()).collect();
             if seen.exchanger.is_empty() || names != ["BTC-USDT", "ETH-USDT"] {
                 problems.push(format!("I6: {}", answer.body));
@@ -571,6 +583,18 @@ fn read(answer: &Answer, asked_at: Instant, answered_at: Instant, problems: &mut
         }
     }
     seen
+}
+
+/// The reference legs of an answer, as `USDT-USD=kraken;age_ms=310;held=0` tells them.
+fn legs(told: &str) -> Vec<Leg> {
+    let leg = |text: &str| {
+        let (direction, rest) = text.trim().split_once('=')?;
+        let (source, rest) = rest.split_once(";age_ms=")?;
+        let (age, _) = rest.split_once(';')?;
+        let age = Duration::from_millis(age.parse().ok()?);
+        Some(Leg { direction: direction.to_owned(), source: source.to_owned(), age })
+    };
+    told.split(',').filter_map(leg).collect()
 }
 
 /// Compares the answers that the truth has caught up with.
@@ -609,29 +633,29 @@ fn compare(verdict: &mut Verdict, truth: &Truth, seen: &Seen, watch: Watch) {
                 .violate(format!("I3: {} says {direction} is {value}, and it was {near:?}", seen.exchanger));
             continue;
         }
-        let within = |exchange: &str, direction: &str| -> Vec<&Published> {
+        let said_since = |from: Instant, exchange: &str, direction: &str| -> Vec<&Published> {
             let published = truth.published.get(&(exchange.to_owned(), direction.to_owned()));
             let is_within = |it: &&Published| it.last_seen >= from && it.first_seen <= seen.answered_at;
             published.into_iter().flatten().filter(is_within).collect()
         };
-        let values = |exchange: &str, code: &str| {
-            range(&mut within(exchange, &format!("{code}-USD")).iter().map(|it| it.value))
+        let values = |from: Instant, exchange: &str, code: &str| {
+            range(&mut said_since(from, exchange, &format!("{code}-USD")).iter().map(|it| it.value))
         };
-        // Another source may lend what a dollar of the counter is worth.
+        // Another source may lend what a dollar of the counter is worth, and what it said last may be held.
         let by_dollars = || {
-            let base_in_dollars = values(&seen.exchanger, base);
-            let lenders =
-                truth.published.keys().filter(|(_, it)| it.split_once('-') == Some((counter, "USD")));
-            lenders.clone().any(|(lender, _)| {
-                let counter_in_dollars = values(lender, counter);
-                is_between(
-                    *value,
-                    (base_in_dollars.0 / counter_in_dollars.1, base_in_dollars.1 / counter_in_dollars.0),
-                    1e-7,
-                )
-            })
+            let base_in_dollars = values(from, &seen.exchanger, base);
+            let lent = seen.legs.iter().find(|leg| leg.direction == format!("{counter}-USD"));
+            let counter_in_dollars = match lent {
+                Some(leg) => values(seen.asked_at - leg.age - watch.slack, &leg.source, counter),
+                None => values(from, &seen.exchanger, counter),
+            };
+            is_between(
+                *value,
+                (base_in_dollars.0 / counter_in_dollars.1, base_in_dollars.1 / counter_in_dollars.0),
+                1e-7,
+            )
         };
-        let within = within(&seen.exchanger, direction);
+        let within = said_since(from, &seen.exchanger, direction);
         if within.iter().any(|it| (it.value / value - 1.0).abs() < 1e-9) {
             verdict.exact += 1;
         } else if within.iter().any(|it| it.is_after_a_gap)

@@ -139,6 +139,9 @@ impl ExchangeActor {
         if self.exchange.speaks_first() {
             session.await_greeting(now);
         }
+        if !self.exchange.tells_times() {
+            session.probe(self.setup.stale_after);
+        }
         let reading = Self::add_stream(events, ctx);
         ctx.spawn(writer.run().into_actor(self).map(move |trouble, actor, ctx| {
             actor.lose(number, trouble, clock::now(), ctx);

@@ -24,7 +24,9 @@ struct Heard {
 impl ExchangeActor {
     /// Reads frames that came together, and reports what they say.
     pub(super) fn take_batch(&mut self, number: u64, batch: Batch, now: Moment, ctx: &mut Context<Self>) {
-        let arrived_at = batch.arrived_at;
+        let late_since = self.sockets.get(number).and_then(|socket| socket.session.late_since(now));
+        let is_earlier = |at: &Moment| at.monotonic < batch.arrived_at.monotonic;
+        let arrived_at = late_since.filter(is_earlier).unwrap_or(batch.arrived_at);
         let behind = now.since(arrived_at);
         if behind >= self.setup.stale_after {
             self.complain(now, &format!("what it sends comes up to {:.1} s late", behind.as_secs_f64()));
@@ -33,7 +35,14 @@ impl ExchangeActor {
         for frame in batch.frames {
             let Some(socket) = self.sockets.get(number) else { break };
             socket.session.on_sign(now);
-            let Incoming::Message(bytes) = frame else { continue };
+            let bytes = match frame {
+                Incoming::Message(bytes) => bytes,
+                Incoming::Pong(Some(number)) => {
+                    socket.session.on_pong(number);
+                    continue;
+                }
+                Incoming::Pong(None) | Incoming::Sign => continue,
+            };
             match self.read_frame(number, &bytes) {
                 Ok(reading) => self.take_reading(number, reading, &mut heard, now, ctx),
                 Err(error) => self.take_unreadable(number, &error, &mut heard, now, ctx),

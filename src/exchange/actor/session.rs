@@ -6,6 +6,7 @@ use std::collections::BTreeSet;
 use std::time::Duration;
 
 use super::limits::Limits;
+use super::probes::Probes;
 use super::trouble::Trouble;
 use crate::exchange::{ClientPing, Frame, Socket, Subscription};
 use crate::market::{Direction, Moment};
@@ -28,6 +29,8 @@ pub(super) struct Session {
     /// When the exchange has to have greeted; `None` once it has, or if it does not.
     greeting_due_at: Option<Moment>,
     ping: Option<(ClientPing, Moment)>,
+    /// Where frames do not tell how old they are.
+    probes: Option<Probes>,
     num_bad_frames: u32,
     quoted: BTreeSet<Direction>,
 }
@@ -56,6 +59,8 @@ enum Standing {
 pub(super) enum Duty {
     /// Say this.
     Send(Frame),
+    /// Ping with this number.
+    Ping(u64),
     /// This socket is of no use any more.
     Lose(Trouble),
     /// This socket works, but a new one has to take its place.
@@ -83,8 +88,26 @@ impl Session {
             retire_at: socket.lifetime.map(|lifetime| now.after(retire_after(lifetime))),
             greeting_due_at: None,
             ping: socket.ping.clone().map(|ping| (ping.clone(), now.after(ping.every))),
+            probes: None,
             num_bad_frames: 0,
             quoted: BTreeSet::new(),
+        }
+    }
+
+    /// Finds out by pings how late frames are, for quotes that are stale after this time.
+    pub(super) fn probe(&mut self, stale_after: Duration) {
+        self.probes = Some(Probes::new(stale_after));
+    }
+
+    /// The latest moment of which it is known that what is read now was sent after it; `None` while it comes in time.
+    pub(super) fn late_since(&self, now: Moment) -> Option<Moment> {
+        self.probes.as_ref()?.late_since(now)
+    }
+
+    /// A ping of this number was answered.
+    pub(super) fn on_pong(&mut self, number: u64) {
+        if let Some(probes) = &mut self.probes {
+            probes.on_answer(number);
         }
     }
 
@@ -236,6 +259,11 @@ impl Session {
         {
             *next_at = now.after(ping.every);
             duties.push(Duty::Send(ping.frame.clone()));
+        }
+        // Behind subscriptions that have yet to leave, a ping would wait here and not there.
+        let is_asking = self.subscriptions.iter().any(|asked| matches!(asked.standing, Standing::Open(_)));
+        if !is_asking && let Some(number) = self.probes.as_mut().and_then(|probes| probes.due(now)) {
+            duties.push(Duty::Ping(number));
         }
         duties
     }

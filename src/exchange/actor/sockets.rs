@@ -138,6 +138,12 @@ impl ExchangeActor {
             for duty in duties {
                 match duty {
                     Duty::Send(frame) => self.send(number, vec![frame], now, ctx),
+                    Duty::Ping(ping) => {
+                        let sent = self.sockets.get(number).map(|socket| socket.pen.ping(ping));
+                        if let Some(Err(trouble)) = sent {
+                            self.lose(number, trouble, now, ctx);
+                        }
+                    }
                     Duty::Lose(trouble) => self.lose(number, trouble, now, ctx),
                     Duty::Replace(reason) if self.sockets.is_active(number) => {
                         self.want_replacement(reason, now)

@@ -46,8 +46,10 @@ const GOODBYE: Duration = Duration::from_secs(1);
 pub(super) enum Incoming {
     /// A whole message, text or binary.
     Message(Bytes),
-    /// A ping or a pong of the protocol.
+    /// A ping of the protocol.
     Sign,
+    /// A pong, with the number of the ping that it answers; `None` if it answers none of ours.
+    Pong(Option<u64>),
 }
 
 /// Frames that were read together.
@@ -63,6 +65,8 @@ pub(super) struct Batch {
 #[derive(Debug)]
 pub(super) enum Outgoing {
     Message(Frame),
+    /// A ping of this number.
+    Ping(u64),
     /// Say goodbye with this code, and end.
     Close(CloseCode),
 }
@@ -104,7 +108,10 @@ impl Decoder {
         let payload = payload.unwrap_or_default();
         match (code, is_last) {
             (OpCode::Ping, true) => Ok(Step::Ping(payload.freeze())),
-            (OpCode::Pong, true) => Ok(Step::Incoming(Incoming::Sign)),
+            (OpCode::Pong, true) => {
+                let number = payload.as_ref().try_into().ok().map(u64::from_be_bytes);
+                Ok(Step::Incoming(Incoming::Pong(number)))
+            }
             (OpCode::Close, true) => Err(farewell(&payload)),
             (OpCode::Text | OpCode::Binary, true) if self.fragments.is_none() => {
                 Ok(Step::Incoming(Incoming::Message(payload.freeze())))
@@ -284,8 +291,19 @@ impl Pen {
     /// # Errors
     /// When so many are waiting that the peer does not read any more, or when the socket has ended.
     pub(super) fn send(&self, frame: Frame) -> Result<(), Trouble> {
-        let queued = self.messages.try_send(Outgoing::Message(frame));
-        queued.map_err(|_| Trouble::Other(UNREAD.to_owned()))
+        self.queue(Outgoing::Message(frame))
+    }
+
+    /// Queues a ping of this number.
+    ///
+    /// # Errors
+    /// As for a message.
+    pub(super) fn ping(&self, number: u64) -> Result<(), Trouble> {
+        self.queue(Outgoing::Ping(number))
+    }
+
+    fn queue(&self, outgoing: Outgoing) -> Result<(), Trouble> {
+        self.messages.try_send(outgoing).map_err(|_| Trouble::Other(UNREAD.to_owned()))
     }
 
     /// Says goodbye with a code of its own; of no use to a peer that does not read, so it may get lost.
@@ -341,6 +359,10 @@ impl Writer {
                     }
                     Some(Outgoing::Message(Frame::Binary(binary))) => {
                         Parser::write_message(&mut bytes, binary, OpCode::Binary, true, true);
+                    }
+                    Some(Outgoing::Ping(number)) => {
+                        let number = number.to_be_bytes();
+                        Parser::write_message(&mut bytes, number, OpCode::Ping, true, true);
                     }
                     Some(Outgoing::Close(code)) => return self.say_goodbye(code).await,
                     None => return self.say_goodbye(CloseCode::Normal).await,

@@ -110,7 +110,7 @@ fn sources_are_compared_again_when_only_time_has_passed() {
         }
     }
     assert_eq!(told_after.len(), 1, "{told_after:?}");
-    assert!((90..=150).contains(&told_after[0]), "{told_after:?}");
+    assert!((115..=125).contains(&told_after[0]), "{told_after:?}");
 }
 
 #[test]

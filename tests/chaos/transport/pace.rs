@@ -24,9 +24,6 @@ const MOST_LATER: Duration = Duration::from_millis(5);
 /// How old a course of the exchange beside the flood may be.
 const AGE: Duration = Duration::from_secs(1);
 
-/// Exchanges whose sockets do not tell when a price was made: nobody can see that it is late.
-const WITHOUT_TIMES: [&str; 2] = ["binance", "bitfinex"];
-
 /// How often the one that answers may change in a minute while prices are late, but not too late.
 const MOST_SWITCHES: u64 = 2;
 
@@ -136,9 +133,7 @@ fn ask_peer(site: &Site, well: &str, length: Duration) -> Beside {
 
 /// Everything comes late: first by less than prices may be old, then by more.
 pub(super) fn delayed(options: &Options) -> Figures {
-    let mut markets = markets(options);
-    markets.retain(|market| !WITHOUT_TIMES.contains(market));
-    on_each(markets, options, |exchange, options| {
+    on_each(markets(options), options, |exchange, options| {
         // So slowly that no exchange misses its pongs, and without the aggregator, which would be too slow for its limit.
         let plan = Plan::of(&[exchange, peer_of(exchange), "cbr"], options.seed).with_simulator_speed(SPEED);
         let site = Site::settled(plan);

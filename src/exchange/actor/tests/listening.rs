@@ -106,6 +106,40 @@ async fn pings_are_answered_with_their_own_payload_while_data_floods() {
 }
 
 #[actix::test]
+async fn frames_without_times_may_be_as_old_as_the_last_ping_that_was_answered_while_another_is_not() {
+    let venue = Venue::open("ETH-USDT 10").await;
+    let running = start_with(&venue, feed(&["BTC-USDT"]), |setup| {
+        setup.stale_after = Duration::from_millis(400);
+    });
+    let peer = venue.peer(0).await;
+    let received_at = |price: i64| {
+        let is_it = |told: &Told| matches!(told, Told::Quote { price: it, .. } if *it == price);
+        match running.log.told().into_iter().find(is_it) {
+            Some(Told::Quote { received_at, .. }) => received_at.monotonic,
+            other => panic!("{other:?}"),
+        }
+    };
+    let (first, pinged_at) = peer.ping(0).await;
+    peer.send(frame(OpCode::Pong, true, &first));
+    peer.say("BTC-USDT 100");
+    running.log.until_price("BTC-USDT", 100, Transport::WebSocket).await;
+    assert!(received_at(100) > pinged_at.monotonic);
+
+    let (second, pinged_again_at) = peer.ping(1).await;
+    tokio::time::sleep(Duration::from_millis(150)).await;
+    peer.say("BTC-USDT 101");
+    running.log.until_price("BTC-USDT", 101, Transport::WebSocket).await;
+    assert!(received_at(101) <= pinged_at.monotonic);
+
+    peer.send(frame(OpCode::Pong, true, &second));
+    peer.say("BTC-USDT 102");
+    tokio::time::sleep(Duration::from_millis(20)).await;
+    peer.say("BTC-USDT 103");
+    running.log.until_price("BTC-USDT", 103, Transport::WebSocket).await;
+    assert!(received_at(103) > pinged_again_at.monotonic);
+}
+
+#[actix::test]
 async fn a_message_in_fragments_is_read_as_one() {
     let venue = Venue::open("").await;
     let running = start(&venue, feed(&["BTC-USDT"]));

@@ -112,6 +112,10 @@ impl Exchange for Speech {
         Ok(reading)
     }
 
+    fn tells_times(&self) -> bool {
+        false
+    }
+
     fn for_connection(&self) -> Option<Box<dyn Exchange>> {
         Some(Box::new(Speech { feed: self.feed.clone(), channels: BTreeMap::new() }))
     }

@@ -84,6 +84,7 @@ pub(super) struct Peer {
 #[derive(Debug, Clone, PartialEq)]
 pub(super) enum Heard {
     Text(String, Moment),
+    Ping(Vec<u8>, Moment),
     Pong(Vec<u8>),
     Close(Option<u16>),
     End,
@@ -127,6 +128,16 @@ impl Peer {
     pub(super) fn texts(&self) -> Vec<String> {
         let text = |heard| if let Heard::Text(text, _) = heard { Some(text) } else { None };
         self.heard().into_iter().filter_map(text).collect()
+    }
+
+    /// The nth ping that came, and when, once it is there.
+    pub(super) async fn ping(&self, nth: usize) -> (Vec<u8>, Moment) {
+        let ping = || {
+            let ping = |heard| if let Heard::Ping(payload, at) = heard { Some((payload, at)) } else { None };
+            self.heard().into_iter().filter_map(ping).nth(nth)
+        };
+        eventually(&format!("ping {nth}"), || ping().is_some()).await;
+        ping().unwrap()
     }
 
     /// How many messages were handed to the system.
@@ -305,6 +316,7 @@ async fn converse(
                     }
                     heard(Heard::Text(text, clock::now()));
                 }
+                OpCode::Ping => heard(Heard::Ping(payload.to_vec(), clock::now())),
                 OpCode::Pong => heard(Heard::Pong(payload.to_vec())),
                 OpCode::Close => {
                     heard(Heard::Close(payload.first_chunk::<2>().map(|code| u16::from_be_bytes(*code))));
