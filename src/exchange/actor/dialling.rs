@@ -131,16 +131,16 @@ impl ExchangeActor {
         }
         let number = self.sockets.num_opened;
         let (read_half, write_half) = tokio::io::split(dialled.socket);
-        let (writer, pen, pongs) = wire::writer(write_half, socket.min_gap, limits.write_timeout);
+        let (writer, pen, signs) = wire::writer(write_half, socket.min_gap, limits.write_timeout);
         let decoder = Decoder::new(limits.max_frame, limits.max_message);
-        let incoming = wire::incoming(read_half, dialled.already_read, decoder, pongs);
+        let incoming = wire::incoming(read_half, dialled.already_read, decoder, signs);
         let events = incoming.map(move |came| SocketEvent { number, came });
         let mut session = Session::new(socket, limits, now, rand::rng().random_range(0.0..=1.0));
         if self.exchange.speaks_first() {
             session.await_greeting(now);
         }
         if !self.exchange.tells_times() {
-            session.probe(self.setup.stale_after);
+            session.probe(self.setup.stale_after, self.sockets.answers_pings);
         }
         let reading = Self::add_stream(events, ctx);
         ctx.spawn(writer.run().into_actor(self).map(move |trouble, actor, ctx| {

@@ -16,7 +16,8 @@ use crate::market::{Moment, Quote, Refusal, Transport};
 
 /// What a batch says, while it is read.
 struct Heard {
-    arrived_at: Moment,
+    /// What their age counts from.
+    counts_from: Moment,
     quotes: Vec<Quote>,
     refused: Vec<Refusal>,
 }
@@ -24,14 +25,12 @@ struct Heard {
 impl ExchangeActor {
     /// Reads frames that came together, and reports what they say.
     pub(super) fn take_batch(&mut self, number: u64, batch: Batch, now: Moment, ctx: &mut Context<Self>) {
-        let late_since = self.sockets.get(number).and_then(|socket| socket.session.late_since(now));
-        let is_earlier = |at: &Moment| at.monotonic < batch.arrived_at.monotonic;
-        let arrived_at = late_since.filter(is_earlier).unwrap_or(batch.arrived_at);
-        let behind = now.since(arrived_at);
+        let counts_from = self.sockets.count_from(number, batch.arrived_at, now);
+        let behind = now.since(counts_from);
         if behind >= self.setup.stale_after {
             self.complain(now, &format!("what it sends comes up to {:.1} s late", behind.as_secs_f64()));
         }
-        let mut heard = Heard { arrived_at, quotes: Vec::new(), refused: Vec::new() };
+        let mut heard = Heard { counts_from, quotes: Vec::new(), refused: Vec::new() };
         for frame in batch.frames {
             let Some(socket) = self.sockets.get(number) else { break };
             socket.session.on_sign(now);
@@ -39,6 +38,7 @@ impl ExchangeActor {
                 Incoming::Message(bytes) => bytes,
                 Incoming::Pong(Some(number)) => {
                     socket.session.on_pong(number);
+                    self.sockets.answers_pings = true;
                     continue;
                 }
                 Incoming::Pong(None) | Incoming::Sign => continue,
@@ -53,7 +53,7 @@ impl ExchangeActor {
             self.link.on_socket_heard();
         }
         self.tell_link(now);
-        self.report_quotes(Transport::WebSocket, arrived_at, now, heard.quotes, heard.refused);
+        self.report_quotes(Transport::WebSocket, counts_from, now, heard.quotes, heard.refused);
     }
 
     fn read_frame(&mut self, number: u64, bytes: &Bytes) -> Result<Reading, FrameError> {
@@ -81,7 +81,7 @@ impl ExchangeActor {
             if let Some(socket) = self.sockets.get(number) {
                 socket.session.on_quote(quote.direction, now);
             }
-            let worth = self.coverage.on_frame(&quote, heard.arrived_at);
+            let worth = self.coverage.on_frame(&quote, heard.counts_from);
             // What is too old in itself is refused by RateBook, under that name.
             let is_stale = quote.quoted_at.is_some_and(|at| now.wall_since(at) > self.setup.stale_after);
             if worth == Worth::Newest || is_stale {

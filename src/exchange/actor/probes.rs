@@ -12,7 +12,7 @@ use crate::market::Moment;
 const MOST_WAITING: usize = 16;
 
 /// Two pings are no closer together than this: exchanges count them among the few messages a second that they take.
-const MIN_GAP: Duration = Duration::from_millis(500);
+const MIN_GAP: Duration = Duration::from_millis(300);
 
 /// The pings of one socket.
 #[derive(Debug)]
@@ -22,20 +22,21 @@ pub(super) struct Probes {
     next_at: Option<Moment>,
     num_sent: u64,
     waiting: VecDeque<(u64, Moment)>,
-    /// When the last ping was sent that was answered; `None` for an exchange that has answered none.
+    /// When the last ping was sent that was answered, or the socket opened; `None` for an exchange that has answered none.
     answered_at: Option<Moment>,
 }
 
 impl Probes {
-    /// Pings often enough for quotes that are stale after this time.
-    pub(super) fn new(stale_after: Duration) -> Self {
+    /// Pings often enough for quotes that are stale after this time. `opened_at` is when the socket was opened, of an
+    /// exchange that is known to answer pings.
+    pub(super) fn new(stale_after: Duration, opened_at: Option<Moment>) -> Self {
         Self {
             every: (stale_after / 4).max(MIN_GAP),
             overdue_after: stale_after / 4,
             next_at: None,
             num_sent: 0,
             waiting: VecDeque::new(),
-            answered_at: None,
+            answered_at: opened_at,
         }
     }
 
@@ -83,7 +84,7 @@ mod tests {
     #[test]
     fn what_is_read_while_an_answer_is_overdue_may_be_as_old_as_the_last_ping_that_was_answered() {
         let start = crate::clock::now();
-        let mut probes = Probes::new(Duration::from_secs(4));
+        let mut probes = Probes::new(Duration::from_secs(4), None);
         assert_eq!(probes.due(at(start, 0)), Some(1));
         assert_eq!(probes.due(at(start, 999)), None);
         assert_eq!(probes.late_since(at(start, 9_000)), None, "it may not know pings");
@@ -105,9 +106,18 @@ mod tests {
     }
 
     #[test]
+    fn before_the_first_answer_nothing_is_older_than_the_socket_where_answers_are_known_to_come() {
+        let start = crate::clock::now();
+        let mut probes = Probes::new(Duration::from_secs(4), Some(at(start, 0)));
+        assert_eq!(probes.due(at(start, 10)), Some(1));
+        assert_eq!(probes.late_since(at(start, 1_010)), None);
+        assert_eq!(probes.late_since(at(start, 1_011)), Some(at(start, 0)));
+    }
+
+    #[test]
     fn an_answer_stands_for_those_before_it() {
         let start = crate::clock::now();
-        let mut probes = Probes::new(Duration::from_secs(4));
+        let mut probes = Probes::new(Duration::from_secs(4), None);
         for second in 0..3 {
             assert_eq!(probes.due(at(start, second * 1_000)), Some(second + 1));
         }
@@ -118,8 +128,8 @@ mod tests {
     #[test]
     fn so_many_answers_are_awaited_and_no_more() {
         let start = crate::clock::now();
-        let mut probes = Probes::new(Duration::from_millis(100));
-        let sent: Vec<u64> = (0..100).filter_map(|nth| probes.due(at(start, nth * 250))).collect();
+        let mut probes = Probes::new(Duration::from_millis(100), None);
+        let sent: Vec<u64> = (0..100).filter_map(|nth| probes.due(at(start, nth * 150))).collect();
         assert_eq!(sent, (1..=16).collect::<Vec<u64>>());
         probes.on_answer(16);
         assert_eq!(probes.due(at(start, 99_000)), Some(17));

@@ -94,9 +94,11 @@ impl Session {
         }
     }
 
-    /// Finds out by pings how late frames are, for quotes that are stale after this time.
-    pub(super) fn probe(&mut self, stale_after: Duration) {
-        self.probes = Some(Probes::new(stale_after));
+    /// Finds out by pings how late frames are, for quotes that are stale after this time. The flag says whether the
+    /// exchange is known to answer them.
+    pub(super) fn probe(&mut self, stale_after: Duration, answers_pings: bool) {
+        // Nothing was sent on this socket before there was one.
+        self.probes = Some(Probes::new(stale_after, answers_pings.then_some(self.opened_at)));
     }
 
     /// The latest moment of which it is known that what is read now was sent after it; `None` while it comes in time.
@@ -260,11 +262,7 @@ impl Session {
             *next_at = now.after(ping.every);
             duties.push(Duty::Send(ping.frame.clone()));
         }
-        // Behind subscriptions that have yet to leave, a ping would wait here and not there.
-        let is_asking = self.subscriptions.iter().any(|asked| matches!(asked.standing, Standing::Open(_)));
-        if !is_asking && let Some(number) = self.probes.as_mut().and_then(|probes| probes.due(now)) {
-            duties.push(Duty::Ping(number));
-        }
+        duties.extend(self.probes.as_mut().and_then(|probes| probes.due(now)).map(Duty::Ping));
         duties
     }
 

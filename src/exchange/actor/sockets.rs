@@ -36,6 +36,11 @@ pub(super) struct Sockets {
     pub(super) replace: Option<String>,
     pub(super) replace_backoff: Backoff,
     pub(super) replace_not_before: Option<Moment>,
+    /// What the age of the newest frames counts from. It never goes back: what turns out to be late is no newer than what
+    /// was told before, and no older.
+    pub(super) counts_from: Moment,
+    /// Whether the exchange has answered a ping of ours.
+    pub(super) answers_pings: bool,
     /// Subscriptions whose refusal was told.
     pub(super) refused: BTreeSet<u64>,
 }
@@ -71,6 +76,8 @@ impl Sockets {
             replace: None,
             replace_backoff: Backoff::new(replace_base, replace_cap),
             replace_not_before: None,
+            counts_from: now,
+            answers_pings: false,
             refused: BTreeSet::new(),
         }
     }
@@ -90,6 +97,15 @@ impl Sockets {
 
     pub(super) fn get(&mut self, number: u64) -> Option<&mut OpenSocket> {
         [&mut self.active, &mut self.next].into_iter().flatten().find(|socket| socket.number == number)
+    }
+
+    /// What the age of frames counts from that are read now, and arrived at `arrived_at` or later.
+    pub(super) fn count_from(&mut self, number: u64, arrived_at: Moment, now: Moment) -> Moment {
+        let late_since = self.get(number).and_then(|socket| socket.session.late_since(now));
+        let since = late_since.into_iter().chain([arrived_at]).min_by_key(|at| at.monotonic);
+        let newest = since.into_iter().chain([self.counts_from]).max_by_key(|at| at.monotonic);
+        self.counts_from = newest.unwrap_or(self.counts_from);
+        self.counts_from
     }
 
     pub(super) fn numbers(&self) -> Vec<u64> {

@@ -26,7 +26,7 @@ use crate::market::Moment;
 /// Frames that are handed over at once. The actor's timers and mailbox get their turn between two batches.
 const MOST_FRAMES: usize = 64;
 
-/// Messages, and pongs, that may wait to be written. More pongs than one batch of frames can ask for.
+/// Messages, and pings and pongs, that may wait to be written. More pongs than one batch of frames can ask for.
 const MOST_QUEUED: usize = 2 * MOST_FRAMES;
 
 /// What is said of a peer that has stopped reading.
@@ -65,10 +65,17 @@ pub(super) struct Batch {
 #[derive(Debug)]
 pub(super) enum Outgoing {
     Message(Frame),
-    /// A ping of this number.
-    Ping(u64),
     /// Say goodbye with this code, and end.
     Close(CloseCode),
+}
+
+/// What is sent at once, whatever else waits.
+#[derive(Debug)]
+pub(super) enum Sign {
+    /// A ping of this number.
+    Ping(u64),
+    /// The answer to a ping with this payload.
+    Pong(Bytes),
 }
 
 /// Takes frames out of a buffer of bytes. Pure.
@@ -163,7 +170,7 @@ struct Reader {
     socket: ReadHalf<BoxedSocket>,
     buffer: BytesMut,
     decoder: Decoder,
-    pongs: mpsc::Sender<Bytes>,
+    signs: mpsc::Sender<Sign>,
     /// What ended the socket, while what came before it is on its way to the actor.
     trouble: Option<Trouble>,
     /// When it was seen last that nothing waited in the system.
@@ -179,14 +186,14 @@ pub(super) fn incoming(
     socket: ReadHalf<BoxedSocket>,
     already_read: BytesMut,
     decoder: Decoder,
-    pongs: mpsc::Sender<Bytes>,
+    signs: mpsc::Sender<Sign>,
 ) -> impl Stream<Item = Result<Batch, Trouble>> {
     let now = clock::now();
     let reader = Reader {
         socket,
         buffer: already_read,
         decoder,
-        pongs,
+        signs,
         trouble: None,
         emptied_at: now,
         arrived_at: now,
@@ -207,9 +214,9 @@ impl Reader {
         loop {
             match self.decoder.step(&mut self.buffer) {
                 Ok(Step::Incoming(incoming)) => frames.push(incoming),
-                // A full queue of pongs means a peer that pings without reading the answers.
+                // A full queue means a peer that pings without reading the answers.
                 Ok(Step::Ping(payload)) => {
-                    let answered = self.pongs.try_send(payload);
+                    let answered = self.signs.try_send(Sign::Pong(payload));
                     answered.map_err(|_| Trouble::Other("pings faster than it reads pongs".to_owned()))?;
                     frames.push(Incoming::Sign);
                 }
@@ -283,6 +290,7 @@ impl Reader {
 #[derive(Debug)]
 pub(super) struct Pen {
     messages: mpsc::Sender<Outgoing>,
+    signs: mpsc::Sender<Sign>,
 }
 
 impl Pen {
@@ -291,19 +299,17 @@ impl Pen {
     /// # Errors
     /// When so many are waiting that the peer does not read any more, or when the socket has ended.
     pub(super) fn send(&self, frame: Frame) -> Result<(), Trouble> {
-        self.queue(Outgoing::Message(frame))
+        let queued = self.messages.try_send(Outgoing::Message(frame));
+        queued.map_err(|_| Trouble::Other(UNREAD.to_owned()))
     }
 
-    /// Queues a ping of this number.
+    /// Queues a ping of this number, before all messages.
     ///
     /// # Errors
     /// As for a message.
     pub(super) fn ping(&self, number: u64) -> Result<(), Trouble> {
-        self.queue(Outgoing::Ping(number))
-    }
-
-    fn queue(&self, outgoing: Outgoing) -> Result<(), Trouble> {
-        self.messages.try_send(outgoing).map_err(|_| Trouble::Other(UNREAD.to_owned()))
+        let queued = self.signs.try_send(Sign::Ping(number));
+        queued.map_err(|_| Trouble::Other(UNREAD.to_owned()))
     }
 
     /// Says goodbye with a code of its own; of no use to a peer that does not read, so it may get lost.
@@ -316,24 +322,25 @@ impl Pen {
 pub(super) struct Writer {
     socket: WriteHalf<BoxedSocket>,
     messages: mpsc::Receiver<Outgoing>,
-    pongs: mpsc::Receiver<Bytes>,
+    signs: mpsc::Receiver<Sign>,
     min_gap: Duration,
     write_timeout: Duration,
 }
 
-/// The writing half, the queue of messages to it, and where pongs go.
+/// The writing half, the queue of messages to it, and where pings and pongs go.
 pub(super) fn writer(
     socket: WriteHalf<BoxedSocket>,
     min_gap: Duration,
     write_timeout: Duration,
-) -> (Writer, Pen, mpsc::Sender<Bytes>) {
+) -> (Writer, Pen, mpsc::Sender<Sign>) {
     let (to_messages, messages) = mpsc::channel(MOST_QUEUED);
-    let (to_pongs, pongs) = mpsc::channel(MOST_QUEUED);
-    (Writer { socket, messages, pongs, min_gap, write_timeout }, Pen { messages: to_messages }, to_pongs)
+    let (to_signs, signs) = mpsc::channel(MOST_QUEUED);
+    let pen = Pen { messages: to_messages, signs: to_signs.clone() };
+    (Writer { socket, messages, signs, min_gap, write_timeout }, pen, to_signs)
 }
 
 impl Writer {
-    /// Writes what is queued, messages no closer together than the exchange allows and pongs at once, until the
+    /// Writes what is queued, messages no closer together than the exchange allows, and pings and pongs at once, until the
     /// [`Pen`] is dropped or writing fails.
     pub(super) async fn run(mut self) -> Trouble {
         let mut gap = Box::pin(sleep(Duration::ZERO));
@@ -342,9 +349,14 @@ impl Writer {
             let mut bytes = BytesMut::new();
             tokio::select! {
                 biased;
-                Some(payload) = self.pongs.recv() => {
-                    Parser::write_message(&mut bytes, payload, OpCode::Pong, true, true);
-                }
+                Some(sign) = self.signs.recv() => match sign {
+                    Sign::Ping(number) => {
+                        Parser::write_message(&mut bytes, number.to_be_bytes(), OpCode::Ping, true, true);
+                    }
+                    Sign::Pong(payload) => {
+                        Parser::write_message(&mut bytes, payload, OpCode::Pong, true, true);
+                    }
+                },
                 () = &mut gap, if !may_speak => {
                     may_speak = true;
                     continue;
@@ -359,10 +371,6 @@ impl Writer {
                     }
                     Some(Outgoing::Message(Frame::Binary(binary))) => {
                         Parser::write_message(&mut bytes, binary, OpCode::Binary, true, true);
-                    }
-                    Some(Outgoing::Ping(number)) => {
-                        let number = number.to_be_bytes();
-                        Parser::write_message(&mut bytes, number, OpCode::Ping, true, true);
                     }
                     Some(Outgoing::Close(code)) => return self.say_goodbye(code).await,
                     None => return self.say_goodbye(CloseCode::Normal).await,
@@ -486,8 +494,8 @@ mod tests {
     fn reader() -> (impl Stream<Item = Result<Batch, Trouble>>, tokio::io::DuplexStream) {
         let (peer, ours) = tokio::io::duplex(1 << 20);
         let (socket, _) = tokio::io::split(Box::new(ours) as BoxedSocket);
-        let (pongs, _) = mpsc::channel(1);
-        (incoming(socket, BytesMut::new(), Decoder::new(1000, 2500), pongs), peer)
+        let (signs, _) = mpsc::channel(1);
+        (incoming(socket, BytesMut::new(), Decoder::new(1000, 2500), signs), peer)
     }
 
     fn texts(num: usize) -> Vec<u8> {

@@ -66,6 +66,7 @@ pub(crate) fn rows() -> Vec<Row> {
         row("C-13", "a connection that is accepted and not answered is given up in time", silence::stalled),
         row("C-14", "a name that is not resolved keeps nobody else waiting", names::unresolved),
         row("C-15", "a byte a second is as good as nothing", silence::dripping),
+        row("C-15.2", "over slow links nothing is told that is older than it says", pace::slow_links),
         row("C-16", "frames and messages that are too big are refused before they are kept", sizes::frames),
         row("C-17", "little that unpacks to much is refused before it is unpacked", sizes::bombs),
         row("C-18", "what is malformed is no price and no end of the socket", rubbish::malformed),

@@ -7,8 +7,8 @@ use serde_json::json;
 use tokio::time::Instant;
 
 use super::sizes::{Peak, restarts};
-use super::{PATH, longest, markets, on_crowds, on_each, peer_of};
-use crate::checker::Checker;
+use super::{PATH, all_markets, longest, markets, on_crowds, on_each, peer_of};
+use crate::checker::{Checker, Watch};
 use crate::load::{Reply, Times};
 use crate::row::{Figures, Options, ms};
 use crate::site::{Plan, STALE_AFTER, Site};
@@ -179,4 +179,36 @@ pub(super) fn delayed(options: &Options) -> Figures {
             ),
         }
     })
+}
+
+/// Bytes a second over a link that is too slow for what is said over it, and how late the ends of it may be judged.
+const SLOW_LINK: u32 = 200;
+const SLACK: Duration = Duration::from_secs(1);
+
+/// The links to everybody are so slow that frames wait on the other side, where nobody here can see them.
+pub(super) fn slow_links(options: &Options) -> Figures {
+    let everybody = [all_markets().as_slice(), &["coingecko", "cbr"]].concat();
+    let site = Site::settled(Plan::of(&everybody, options.seed));
+    let checker = Checker::start_as(&site, Watch { slack: SLACK, ..Watch::default() });
+    let length = options.scaled(Duration::from_secs(15), Duration::from_secs(60));
+    let began = Instant::now();
+    for exchange in &everybody {
+        site.control().break_exchange(exchange, &json!({"kind": "drip", "per_second": SLOW_LINK}));
+    }
+    thread::sleep(length);
+    let num_told = checker.since(began).filter(|seen| seen.status == 200).count();
+    everybody.iter().for_each(|exchange| site.control().mend(exchange));
+    site.settle();
+    let (verdict, restarts) = (checker.finish(), restarts(&site, &everybody));
+    Figures {
+        pass: verdict.holds() && verdict.broken == 0 && restarts == 0 && num_told > 0 && verdict.not_200 > 0,
+        n: verdict.answers,
+        violations: verdict.num_violations,
+        measured: format!(
+            "{SLOW_LINK} bytes a second of everybody for {length:?}: {num_told} answers told courses, {restarts} restarts; {}",
+            verdict.told()
+        ),
+        target: "what is told is no older than it says, and nothing is told where nothing comes in time"
+            .to_owned(),
+    }
 }
