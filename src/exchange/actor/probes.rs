@@ -8,8 +8,9 @@ use std::time::Duration;
 
 use crate::market::Moment;
 
-/// Pings that may wait for their answers; while so many do, no further one is sent.
-const MOST_WAITING: usize = 16;
+/// Pings that may wait for their answers; while so many do, no further one is sent. Few, because what was held up on the
+/// way comes together, and counts together.
+const MOST_WAITING: usize = 3;
 
 /// Two pings are no closer together than this: exchanges count them among the few messages a second that they take.
 const MIN_GAP: Duration = Duration::from_millis(300);
@@ -130,8 +131,8 @@ mod tests {
         let start = crate::clock::now();
         let mut probes = Probes::new(Duration::from_millis(100), None);
         let sent: Vec<u64> = (0..100).filter_map(|nth| probes.due(at(start, nth * 150))).collect();
-        assert_eq!(sent, (1..=16).collect::<Vec<u64>>());
-        probes.on_answer(16);
-        assert_eq!(probes.due(at(start, 99_000)), Some(17));
+        assert_eq!(sent, [1, 2, 3]);
+        probes.on_answer(3);
+        assert_eq!(probes.due(at(start, 99_000)), Some(4));
     }
 }

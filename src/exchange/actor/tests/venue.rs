@@ -331,11 +331,10 @@ async fn converse(
             },
             order = orders.recv() => match order {
                 Some(Order::Bytes(bytes)) => {
-                    if stream.write_all(&bytes).await.is_err() {
-                        heard(Heard::End);
-                        return;
+                    // Nobody takes it any more; what was said before can still be read, to its end.
+                    if stream.write_all(&bytes).await.is_ok() {
+                        peer.num_written.fetch_add(1, Ordering::Relaxed);
                     }
-                    peer.num_written.fetch_add(1, Ordering::Relaxed);
                 }
                 Some(Order::Reset) => {
                     stream.set_zero_linger().unwrap();
