@@ -102,9 +102,10 @@ impl Sockets {
     /// What the age of frames counts from that are read now, and arrived at `arrived_at` or later.
     pub(super) fn count_from(&mut self, number: u64, arrived_at: Moment, now: Moment) -> Moment {
         let late_since = self.get(number).and_then(|socket| socket.session.late_since(now));
-        let since = late_since.into_iter().chain([arrived_at]).min_by_key(|at| at.monotonic);
-        let newest = since.into_iter().chain([self.counts_from]).max_by_key(|at| at.monotonic);
-        self.counts_from = newest.unwrap_or(self.counts_from);
+        let since = late_since.filter(|at| at.monotonic < arrived_at.monotonic).unwrap_or(arrived_at);
+        if since.monotonic > self.counts_from.monotonic {
+            self.counts_from = since;
+        }
         self.counts_from
     }
 
