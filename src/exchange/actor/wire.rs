@@ -347,10 +347,13 @@ impl Writer {
         let mut may_speak = true;
         loop {
             let mut bytes = BytesMut::new();
+            let mut is_ping = false;
             tokio::select! {
                 biased;
                 Some(sign) = self.signs.recv() => match sign {
                     Sign::Ping(number) => {
+                        // A message that waits does not wait longer for it.
+                        is_ping = true;
                         Parser::write_message(&mut bytes, number.to_be_bytes(), OpCode::Ping, true, true);
                     }
                     Sign::Pong(payload) => {
@@ -377,6 +380,7 @@ impl Writer {
                 },
             }
             match timeout(self.write_timeout, self.write(&bytes)).await {
+                Ok(Ok(())) if is_ping => {}
                 Ok(Ok(())) => {
                     gap = Box::pin(sleep(self.min_gap));
                     may_speak = self.min_gap.is_zero();
