@@ -14,17 +14,21 @@ use super::trouble::Trouble;
 /// How we present ourselves.
 pub(super) const USER_AGENT: &str = concat!("ratebook/", env!("CARGO_PKG_VERSION"));
 
+/// From the question for a name to the open connection, of a dial as of a request: a name that nobody answers for is
+/// told sooner than an exchange that does not answer.
+pub(super) const CONNECT_WITHIN: Duration = Duration::from_secs(3);
+
 /// Longer than any limit that is set.
 const NEVER: Duration = Duration::from_secs(3600);
 
 /// A client that checks certificates by `tls`, follows no redirect and speaks HTTP/1.1.
 ///
-/// Every request and every dial has a limit of its own; the ones of awc are only put out of the way, because they
-/// cover a part of the time.
+/// Every request and every dial has a limit of its own for all that comes after the connection; the one of awc for
+/// the hand-shake of TLS is only put out of the way.
 pub(super) fn client(tls: Arc<rustls::ClientConfig>) -> Client {
     // awc's own setting of an HTTP version would throw the TLS configuration away; that has no ALPN, which says the
     // same.
-    let connector = Connector::new().timeout(NEVER).handshake_timeout(NEVER).rustls_0_23(tls);
+    let connector = Connector::new().timeout(CONNECT_WITHIN).handshake_timeout(NEVER).rustls_0_23(tls);
     Client::builder().connector(connector).disable_timeout().disable_redirects().finish()
 }
 
@@ -34,7 +38,7 @@ pub(super) struct Dialled {
     pub(super) already_read: BytesMut,
 }
 
-/// Connects, secures and upgrades, all within `time_limit`.
+/// Connects, within [`CONNECT_WITHIN`], secures and upgrades, all within `time_limit`.
 pub(super) async fn dial(client: Client, url: String, time_limit: Duration) -> Result<Dialled, Trouble> {
     let request = client.ws(url).set_header("user-agent", USER_AGENT);
     match timeout(time_limit, request.connect()).await {

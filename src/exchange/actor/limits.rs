@@ -9,7 +9,7 @@ use std::time::Duration;
 pub struct Limits {
     /// Time between two looks at the clock: every deadline below is kept to this precision.
     pub tick: Duration,
-    /// From the first packet to the answered upgrade, TLS and name resolution included.
+    /// From the question for the name to the answered upgrade.
     pub dial_timeout: Duration,
     /// A whole REST answer, however slowly it drips.
     pub request_timeout: Duration,

@@ -9,6 +9,8 @@ use std::time::Duration;
 use actix_http::error::ParseError;
 use awc::error::{ConnectError, SendRequestError, WsClientError};
 
+use super::dial::CONNECT_WITHIN;
+
 /// Characters of another's text that are shown.
 const MOST_SHOWN: usize = 200;
 
@@ -19,6 +21,8 @@ pub(super) enum Trouble {
     Refused,
     #[error("name not resolved")]
     Name,
+    #[error("not reached within {} s", .0.as_secs_f64())]
+    NotReached(Duration),
     #[error("no answer within {} s", .0.as_secs_f64())]
     Timeout(Duration),
     #[error("certificate or TLS refused: {0}")]
@@ -79,7 +83,7 @@ impl From<ConnectError> for Trouble {
             ConnectError::Resolver(_) | ConnectError::NoRecords | ConnectError::Unresolved => Self::Name,
             ConnectError::Disconnected => Self::Closed,
             ConnectError::Io(error) => error.into(),
-            ConnectError::Timeout => Self::Other("no connection in time".to_owned()),
+            ConnectError::Timeout => Self::NotReached(CONNECT_WITHIN),
             _ => Self::Other("no connection".to_owned()),
         }
     }
