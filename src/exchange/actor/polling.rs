@@ -118,6 +118,11 @@ impl Polling {
         }
     }
 
+    /// Whether the exchange answers only with failures of its own: then it is left to recover, and only probed.
+    pub(super) fn only_probes(&self) -> bool {
+        self.num_server_failures >= self.most_server_failures
+    }
+
     /// Begins a round.
     pub(super) fn begin(&mut self, requests: &[Request], now: Moment) {
         self.at_once = false;
@@ -153,15 +158,20 @@ impl Polling {
 
     /// A request brought none. What troubles the whole exchange ends the round.
     pub(super) fn on_trouble(&mut self, trouble: Trouble) {
-        if trouble.is_server_failure() {
-            self.num_server_failures = self.num_server_failures.saturating_add(1);
-        }
+        self.count_failure(&trouble);
         if let Some(round) = &mut self.round {
             round.num_asked = round.num_asked.saturating_sub(1);
             if !matches!(trouble, Trouble::Status(400 | 404 | 422)) {
                 round.waiting.clear();
             }
             round.trouble = Some(trouble);
+        }
+    }
+
+    /// Counts a failure of the exchange itself, of whatever was asked.
+    pub(super) fn count_failure(&mut self, trouble: &Trouble) {
+        if trouble.is_server_failure() {
+            self.num_server_failures = self.num_server_failures.saturating_add(1);
         }
     }
 
@@ -178,8 +188,8 @@ impl Polling {
         if matches!(trouble, Trouble::Tls(_)) {
             delay = delay.max(self.certificate_retry);
         }
-        // An exchange that answers only with failures of its own is left to recover, socket or not.
-        if self.num_server_failures >= self.most_server_failures {
+        // Socket or not.
+        if self.only_probes() {
             delay = delay.max(self.probe_every);
             self.held_until = Some(now.after(delay));
         }

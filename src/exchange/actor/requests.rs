@@ -168,7 +168,9 @@ impl ExchangeActor {
     /// Asks for the instrument list once a day, and sooner again after a failure.
     pub(super) fn mind_instruments(&mut self, now: Moment, ctx: &mut Context<Self>) {
         let is_due = !self.instruments.is_asked && now.monotonic >= self.instruments.due_at.monotonic;
-        if !is_due || self.current_ban(now).is_some() || self.polling.is_held(now) {
+        // A list is no probe: while polls fail, the next good one says that it may be asked for.
+        let is_spared = self.polling.only_probes() && self.link.is_rest_failing();
+        if !is_due || is_spared || self.current_ban(now).is_some() || self.polling.is_held(now) {
             return;
         }
         let Some(request) = self.feed.instruments.clone() else { return };
@@ -193,6 +195,7 @@ impl ExchangeActor {
                 self.setup.limits.instruments_every
             }
             Err(trouble) => {
+                self.polling.count_failure(&trouble);
                 let mut delay = self.instruments.backoff.next_delay(&mut rand::rng());
                 if matches!(trouble, Trouble::Tls(_)) {
                     delay = delay.max(self.setup.limits.certificate_retry);

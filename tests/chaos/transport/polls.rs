@@ -19,7 +19,7 @@ use crate::site::{Control, Plan, Site};
 const MOST_FAILURES: usize = 5;
 const PROBE_EVERY: f64 = 30.0;
 
-/// Most polls in ten minutes.
+/// Most requests in ten minutes.
 const MOST_IN_TEN_MINUTES: usize = 25;
 
 /// Seconds after which a request is given up.
@@ -46,10 +46,11 @@ pub(super) fn storm(options: &Options) -> Figures {
         };
         let asked: Vec<Vec<DateTime<Utc>>> = crowd.tried.iter().map(requests).collect();
         let numbers: Vec<usize> = asked.iter().map(Vec::len).collect();
-        // Polls and lists fail until five polls in a row have; then comes one probe in half a minute.
-        let most = options.scaled(2 * MOST_FAILURES + 2, MOST_IN_TEN_MINUTES + 2 * MOST_FAILURES);
+        // Polls and lists fail until five in a row have, and one that is on its way; then comes one probe in half a
+        // minute.
+        let most = options.scaled(MOST_FAILURES + 2, MOST_IN_TEN_MINUTES);
         let is_probed = |asked: &Vec<DateTime<Utc>>| {
-            let after = asked.iter().skip(2 * MOST_FAILURES);
+            let after = asked.iter().skip(MOST_FAILURES + 1);
             let mut gaps = after.clone().zip(after.skip(1)).map(|(a, b)| (*b - *a).as_seconds_f64());
             gaps.all(|gap| gap >= PROBE_EVERY - 0.5)
         };
