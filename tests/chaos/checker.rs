@@ -40,7 +40,7 @@ const LOOK_EVERY: Duration = Duration::from_millis(20);
 const STEPS_OF_A_PRICE: u64 = 5;
 
 /// Between two questions, and between two looks at `/health`.
-const ASK_EVERY: Duration = Duration::from_millis(20);
+const ASK_EVERY: Duration = Duration::from_millis(10);
 const HEALTH_EVERY: Duration = Duration::from_millis(250);
 
 /// Usual for [`Watch::slack`].

@@ -3,6 +3,7 @@
 //! `cargo test --test chaos` runs every row in its short form, some at a time. Behind `--`:
 //!
 //! - `--row D-01` runs the rows whose name begins so; it may stand several times.
+//! - `--exchange NAME` tries the rows of transport on that market; it may stand several times.
 //! - `--full` runs them at full length, one after the other, and judges how long answers took. That takes two hours.
 //! - `--jobs N` runs so many rows at a time.
 //! - `--minutes N` is how long the soak (O-01) lasts instead of two hours, or of the seconds of its short form.

@@ -10,6 +10,8 @@ use serde_json::json;
 pub(crate) struct Options {
     /// Which rows; empty for all.
     rows: Vec<String>,
+    /// On which markets the rows of transport are tried; empty for those that belong to the form.
+    pub(crate) exchanges: Vec<String>,
     /// At full length, for the night.
     pub(crate) full: bool,
     pub(crate) seed: u64,
@@ -56,13 +58,20 @@ pub(crate) struct Figures {
 
 impl Options {
     pub(crate) fn read(mut arguments: impl Iterator<Item = String>) -> Self {
-        let mut options =
-            Self { rows: Vec::new(), full: false, seed: rand::random(), soak: Duration::ZERO, jobs: 0 };
+        let mut options = Self {
+            rows: Vec::new(),
+            exchanges: Vec::new(),
+            full: false,
+            seed: rand::random(),
+            soak: Duration::ZERO,
+            jobs: 0,
+        };
         let number = |text: Option<String>| text.and_then(|text| text.parse::<u64>().ok()).expect("a number");
         while let Some(argument) = arguments.next() {
             match argument.as_str() {
                 "--full" => options.full = true,
                 "--row" => options.rows.extend(arguments.next()),
+                "--exchange" => options.exchanges.extend(arguments.next()),
                 "--seed" => options.seed = number(arguments.next()),
                 "--minutes" => options.soak = Duration::from_secs(60 * number(arguments.next())),
                 "--jobs" => options.jobs = usize::try_from(number(arguments.next())).unwrap(),

@@ -85,7 +85,14 @@ pub(crate) fn rows() -> Vec<Row> {
 
 /// The markets on which a row is tried.
 fn markets(options: &Options) -> Vec<&'static str> {
-    if options.full { all_markets() } else { FAMILIES.to_vec() }
+    let mut markets = all_markets();
+    if options.exchanges.is_empty() {
+        return if options.full { markets } else { FAMILIES.to_vec() };
+    }
+    let unknown = options.exchanges.iter().find(|name| !markets.contains(&name.as_str()));
+    assert!(unknown.is_none(), "no market {unknown:?}, there are {markets:?}");
+    markets.retain(|market| options.exchanges.iter().any(|name| name == market));
+    markets
 }
 
 fn all_markets() -> Vec<&'static str> {
