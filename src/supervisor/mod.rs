@@ -163,8 +163,11 @@ impl Supervisor {
         let (name, epoch, restarts) = (spec.name, *epoch, history.num_restarts());
         let verdict = match why {
             Why::Asked => Verdict::Restart { after: Duration::ZERO },
-            Why::Stopped | Why::Panicked | Why::NoProgress => {
-                history.judge(&self.policy, now, rand::random())
+            Why::Stopped | Why::Panicked => history.judge(&self.policy, now, rand::random()),
+            // Its silence was a part of the wait, or all of it.
+            Why::NoProgress => {
+                let verdict = history.judge(&self.policy, now, rand::random());
+                verdict.sooner_by(self.policy.longest_silence())
             }
         };
         let length = self.policy.quarantine;

@@ -29,7 +29,7 @@ impl Default for RestartPolicy {
     /// The figures of production: back within a second after a single panic and within two after the next ones, so that
     /// every restart that is tolerated delivers within five; at most 5 restarts a minute, since a
     /// fault that survives five fresh starts is not cured by a sixth; a frozen actor is noticed within 4 s, which
-    /// is before its quotes are stale.
+    /// is before its quotes are stale, and replaced at once.
     fn default() -> Self {
         Self {
             first_delay: Duration::from_secs(1),
@@ -73,6 +73,16 @@ pub(super) enum Verdict {
     Quarantine,
     /// It is left alone again, because it did not survive its trial.
     QuarantineAgain,
+}
+
+impl Verdict {
+    /// The same after so much of the wait.
+    pub(super) fn sooner_by(self, waited: Duration) -> Self {
+        match self {
+            Self::Restart { after } => Self::Restart { after: after.saturating_sub(waited) },
+            Self::Quarantine | Self::QuarantineAgain => self,
+        }
+    }
 }
 
 /// The restarts of one child, as far as they matter for the next one.
@@ -210,6 +220,17 @@ mod tests {
             }
             assert_eq!(history.judge(&policy, at(ends_at), 1.0), expected, "{restarts_at:?}, then {ends_at}");
             assert_eq!(history.num_restarts(), restarts_at.len() as u64);
+        }
+    }
+
+    #[test]
+    fn what_has_been_waited_is_not_waited_again() {
+        for (after, waited, expected) in [(1_000, 400, 600), (1_000, 4_000, 0)] {
+            let sooner = Verdict::Restart { after: ms(after) }.sooner_by(ms(waited));
+            assert_eq!(sooner, Verdict::Restart { after: ms(expected) });
+        }
+        for verdict in [Verdict::Quarantine, Verdict::QuarantineAgain] {
+            assert_eq!(verdict.sooner_by(ms(4_000)), verdict);
         }
     }
 

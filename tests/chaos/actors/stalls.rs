@@ -18,8 +18,8 @@ const PEERS: [&str; 3] = ["okx", "bybit", "kraken"];
 /// Two heartbeats without progress, and what the order to stall and the looks take.
 const NOTICED_WITHIN: Duration = Duration::from_millis(4_250);
 
-/// The next life begins after a delay of at most a second more, or of two where it is not the first of a minute.
-const REPLACED_WITHIN: Duration = Duration::from_millis(6_250);
+/// The silence was a part of the delay before the next life.
+const REPLACED_WITHIN: Duration = Duration::from_secs(5);
 
 /// How old the newest quote of a peer may become: beside other rows every quote waits for a processor, but for less than
 /// half of the stall.
