@@ -136,10 +136,11 @@ impl Polling {
         });
     }
 
-    /// The next request of the round that may leave now.
+    /// The next request of the round that may leave now. After a round that brought nothing the first one goes alone.
     pub(super) fn next_request(&mut self) -> Option<Request> {
         let round = self.round.as_mut()?;
-        if round.num_asked >= MOST_AT_ONCE {
+        let most_at_once = if self.retry_at.is_none() || round.was_good { MOST_AT_ONCE } else { 1 };
+        if round.num_asked >= most_at_once {
             return None;
         }
         let request = round.waiting.pop_front()?;
@@ -279,6 +280,21 @@ mod tests {
             }
         }
         assert!((80..180).contains(&num_rounds), "{num_rounds}");
+    }
+
+    #[test]
+    fn after_a_round_that_failed_the_first_request_goes_alone() {
+        let start = crate::clock::now();
+        let (mut polling, mut rng) = polling();
+        let num_sent = |polling: &mut Polling| std::iter::from_fn(|| polling.next_request()).count();
+        polling.begin(&requests(6), start);
+        assert_eq!(num_sent(&mut polling), 4);
+        (0..4).for_each(|_| polling.on_trouble(Trouble::Status(503)));
+        assert!(polling.end(start, &mut rng).is_some());
+        polling.begin(&requests(6), at(start, 9));
+        assert_eq!(num_sent(&mut polling), 1);
+        polling.on_good();
+        assert_eq!(num_sent(&mut polling), 4);
     }
 
     #[test]
