@@ -114,7 +114,6 @@ struct Status<'a> {
 /// Every body of REST.
 #[derive(Deserialize)]
 struct Body<'a> {
-    #[serde(default)]
     error: Vec<String>,
     #[serde(borrow)]
     result: Option<&'a RawValue>,
@@ -680,6 +679,8 @@ mod tests {
         let body = br#"{"error":["WGeneral:Slow"],"result":{"SOLUSD":{"a":["2"],"b":["1"]}}}"#;
         assert_eq!(everything().read(Source::Poll, body).unwrap().quotes.len(), 1);
         assert!(everything().read(Source::Poll, b"{\"error\":[]}").is_err());
+        let nameless = br#"{"errors":[],"result":{"SOLUSD":{"a":["2"],"b":["1"]}}}"#;
+        assert!(everything().read(Source::Poll, nameless).is_err(), "its list of errors has another name");
         let page = everything().read_failure(&Request::get("/"), 520, b"<html></html>");
         assert_eq!(page, Reading::default());
     }
@@ -696,6 +697,7 @@ mod tests {
         );
         assert_eq!(socket.subscriptions[0].frame, Frame::Text(message));
         assert_eq!(feed.polls, [Request::get("/0/public/Ticker?pair=XBTUSD%2CXDGUSD%2CUSDTUSD")]);
+        assert_eq!(feed.instruments, Some(Request::get("/0/public/AssetPairs")));
         assert!(feed.unsupported.is_empty());
         assert_eq!((kraken("USD-RUB").feed().socket, kraken("USD-RUB").feed().polls), (None, vec![]));
     }
