@@ -259,9 +259,13 @@ mod tests {
     fn a_shorter_ban_does_not_shorten_the_one_that_stands() {
         let now = crate::clock::now();
         let bans = Bans::in_memory();
+        let is_banned_after =
+            |seconds| bans.current(BINANCE, now.after(Duration::from_secs(seconds))).is_some();
         bans.impose(BINANCE, ban(now, 100));
         bans.impose(BINANCE, ban(now, 10));
-        assert!(bans.current(BINANCE, now.after(Duration::from_secs(50))).is_some());
+        assert!(is_banned_after(50));
+        bans.impose(BINANCE, ban(now, 1_000));
+        assert!(is_banned_after(500), "a longer one does");
     }
 
     #[test]

@@ -486,6 +486,7 @@ mod tests {
         assert_eq!(socket.subscriptions[0].frame, Frame::Timed(message));
         assert_eq!(feed.polls[2], Request::get("/api/v4/spot/tickers?currency_pair=GRAM_USDT"));
         assert!(feed.unsupported.is_empty());
+        assert_eq!(feed.instruments, Some(Request::get("/api/v4/spot/currency_pairs")));
     }
 
     #[test]

@@ -528,6 +528,7 @@ mod tests {
     #[test]
     fn every_symbol_is_asked_for_by_a_message_of_its_own() {
         let feed = kucoin("BTC-RUB,ETH-USD").feed();
+        assert!(kucoin("BTC-USD").speaks_first(), "subscriptions wait for its welcome");
         let socket = feed.socket.unwrap();
         let id = subscription_id("BTC-USDT");
         let message = format!(

@@ -474,7 +474,50 @@ pub fn row(name: &str) -> Option<&'static Row> {
 
 #[cfg(test)]
 mod tests {
+    use std::fs;
+    use std::path::Path;
+
     use super::*;
+
+    /// The plug-in for everything that an exchange quotes.
+    fn everything(row: &Row) -> Box<dyn Exchange> {
+        let access = Access { rest_url: row.rest_url.to_owned(), api_key: None };
+        (row.make)(&access, Scope::Everything)
+    }
+
+    /// What frames of an exchange's socket say, in the order of the fixtures.
+    fn said_over_sockets(row: &Row) -> Vec<Quote> {
+        let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures").join(row.name.as_str());
+        let files = fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path());
+        let frames = files.filter(|path| path.extension().is_some_and(|it| it == "jsonl"));
+        let mut quotes = Vec::new();
+        for text in frames.map(|path| fs::read_to_string(path).unwrap()) {
+            let exchange = everything(row);
+            let mut reader = exchange.for_connection().unwrap_or(exchange);
+            let readings = text.lines().filter_map(|line| reader.read(Source::Socket, line.as_bytes()).ok());
+            quotes.extend(readings.flat_map(|reading| reading.quotes));
+        }
+        quotes
+    }
+
+    #[test]
+    fn where_frames_tell_no_time_pings_are_sent() {
+        for row in EXCHANGES.iter().filter(|row| !row.ws_url.is_empty()) {
+            let quotes = said_over_sockets(row);
+            assert!(!quotes.is_empty(), "{}", row.name);
+            let num_timed = quotes.iter().filter(|quote| quote.quoted_at.is_some()).count();
+            assert_eq!(everything(row).tells_times(), num_timed > 0, "{}: {num_timed}", row.name);
+        }
+    }
+
+    #[test]
+    fn a_direction_has_a_symbol_at_every_exchange() {
+        let direction = "BTC-USD".parse().unwrap();
+        for row in EXCHANGES.iter().filter(|row| matches!(row.kind, Kind::Market | Kind::Aggregator)) {
+            let symbol = everything(row).symbol(direction).to_ascii_uppercase();
+            assert!(["BTC", "XBT", "BITCOIN"].iter().any(|code| symbol.contains(code)), "{symbol}");
+        }
+    }
 
     #[test]
     fn a_simulators_addresses_keep_the_path_before_the_exchanges_own_paths() {
