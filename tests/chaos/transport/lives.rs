@@ -27,6 +27,9 @@ const SPARE: Duration = Duration::from_secs(2);
 /// Within this time after an announcement the new socket has to be there.
 const REPLACED_WITHIN: Duration = Duration::from_secs(2);
 
+/// How long a socket has to live before the next dial is no repetition.
+const STEADY_AFTER: Duration = Duration::from_secs(30);
+
 /// Exchanges whose protocol has no words for an end that is going to come. Kraken's `maintenance` is of its market, and
 /// says nothing of a socket.
 const WITHOUT_WORDS: [&str; 6] = ["bybit", "coinbase", "gate", "htx", "kraken", "kucoin"];
@@ -164,6 +167,8 @@ pub(super) fn announced(options: &Options) -> Figures {
         let (mut replaced, mut num_rounds) = (Vec::new(), 0);
         while num_rounds < options.scaled(1, 5) {
             num_rounds += 1;
+            // Whoever has just dialled waits before it dials again.
+            thread::sleep(options.scaled(Duration::ZERO, STEADY_AFTER));
             let newest = control.newest_entry();
             let began = chrono::Utc::now();
             let fault = json!({"kind": "close", "transport": "websocket", "announce_ms": notice.as_millis()});
