@@ -7,7 +7,9 @@ use std::time::Duration;
 use actix::prelude::*;
 use log::{error, info, warn};
 
-use super::book::{Book, BookSettings, Change, Event};
+use super::book::Book;
+use super::book_settings::BookSettings;
+use super::change::{Change, Event};
 use super::hand_over::HandOver;
 use super::messages::{
     Answer, BookHealth, BookVersion, CoursesError, Disagreement, FollowStream, GetCourses, GetHealth,

@@ -5,7 +5,8 @@ use std::time::Duration;
 
 use rust_decimal::Decimal;
 
-use super::book::{Book, UsdtUsdLeg};
+use super::book::Book;
+use super::book_settings::UsdtUsdLeg;
 use super::cross;
 use super::messages::{Answer, CoursesError, GetCourses, Judgement, ReferenceLeg, Status, Wanted};
 use super::route::{Leg, Rate, Route, Step};

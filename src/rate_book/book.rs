@@ -5,15 +5,14 @@ use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::sync::Arc;
 use std::time::Duration;
 
-use rust_decimal::Decimal;
-
+use super::book_settings::{BookSettings, ListedExchange, UsdtUsdLeg};
+use super::change::{Change, Event};
 use super::fiat::Compared;
 use super::gates;
 use super::messages::{
-    CoursesError, Disagreement, Failover, FailoverCause, GetCourses, Life, Link, LinkFailure, ReportLife,
-    ReportLink, ReportListing, ReportQuotes, ReportReconnect,
+    CoursesError, Epoch, Failover, FailoverCause, GetCourses, Life, Link, LinkFailure, ReportLife,
+    ReportLink, ReportListing, ReportQuotes, Status, Wanted,
 };
-use super::messages::{Epoch, Status, Wanted};
 use super::newest::{ExchangeState, Listing};
 use super::record::{Accepted, Span};
 use super::route::{Leg, Map, Route};
@@ -44,113 +43,6 @@ const MAX_ABSENCE: Duration = Duration::from_secs(1);
 const MAX_READ_AGE: Duration = Duration::from_millis(500);
 
 const USDT_USD: Direction = Direction::new(Asset::USDT, Asset::USD);
-
-/// What the book needs to know of the settings.
-#[derive(Debug, Clone)]
-pub struct BookSettings {
-    /// What is answered to a question without directions.
-    pub directions: Vec<Direction>,
-    /// Who may answer, best first.
-    pub priority: Vec<ExchangeName>,
-    /// How long an exchange has to be fresh without a gap before it gets its place back.
-    pub fail_back_after: Duration,
-    /// How long the last USDT-USD is held after its last source went stale.
-    pub hold_reference: Duration,
-    /// Where USDT-USD comes from.
-    pub usdt_usd: UsdtUsdLeg,
-    /// Sources of USDT-USD, best first.
-    pub reference_priority: Vec<ExchangeName>,
-    /// Sources of fiat legs, best first.
-    pub fiat_priority: Vec<ExchangeName>,
-    /// How far two sources of a fiat rate may be apart, as a share of the one that counts.
-    pub max_fiat_difference: Decimal,
-    /// Every exchange.
-    pub exchanges: Vec<ListedExchange>,
-}
-
-/// Where the leg USDT-USD comes from.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum UsdtUsdLeg {
-    /// The first fresh source of `reference_priority`.
-    Reference,
-    /// One to one, because the user configured it.
-    Peg,
-}
-
-/// What the book needs to know of one exchange.
-#[derive(Debug, Clone)]
-pub struct ListedExchange {
-    /// Its name.
-    pub name: ExchangeName,
-    /// Whether it is listened to.
-    pub enabled: bool,
-    /// Age at which its quotes are stale.
-    pub stale_after: Duration,
-    /// The currency whose rates it sets; `None` if it is no central bank.
-    pub official_of: Option<Asset>,
-}
-
-/// What happened.
-#[derive(Debug, Clone)]
-pub enum Event {
-    /// Quotes were read.
-    Quotes(ReportQuotes),
-    /// Quotes were read elsewhere, of markets that have been fresh without a gap since then; `None` since the start there.
-    QuotesElsewhere(ReportQuotes, Option<Moment>),
-    /// A connection changed.
-    Link(ReportLink),
-    /// An exchange said what it quotes.
-    Listing(ReportListing),
-    /// An exchange dialled again.
-    Reconnect(ReportReconnect),
-    /// An actor began or ended.
-    Life(ReportLife),
-}
-
-impl Event {
-    /// Which exchange it is about.
-    pub fn exchange(&self) -> ExchangeName {
-        match self {
-            Self::Quotes(report) | Self::QuotesElsewhere(report, _) => report.exchange,
-            Self::Link(report) => report.exchange,
-            Self::Listing(report) => report.exchange,
-            Self::Reconnect(report) => report.exchange,
-            Self::Life(report) => report.exchange,
-        }
-    }
-}
-
-/// What changed, for logs and consumers.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Change {
-    /// Another exchange answers from now on.
-    Switched {
-        /// Who did before; `None` if nobody.
-        from: Option<ExchangeName>,
-        /// Who does now; `None` if nobody.
-        to: Option<ExchangeName>,
-        /// Why, for people.
-        reason: String,
-    },
-    /// Wall and monotonic clock parted by so much: the machine was suspended, or its clock was set.
-    ClockJumped {
-        /// By how much.
-        by: Duration,
-    },
-    /// A source of fiat rates contradicts the one that counts, on a currency that is asked for.
-    FiatSourcesDisagree(Disagreement),
-    /// It does no longer, or is no longer fresh.
-    FiatSourcesAgree {
-        /// Of which rate.
-        direction: Direction,
-        /// Who contradicted.
-        source: ExchangeName,
-    },
-    /// On these rates, which no configured direction needs, sources disagree as well.
-    FiatSourcesDisagreeElsewhere(Vec<Direction>),
-    /// Most exchanges that stamp their quotes seem to be ahead of us: it is our clock that is slow.
-    OurClockIsSlow,
-}
 
 /// Routes that were found, by exchange (an index into the shelves) and direction.
 type RememberedRoutes = HashMap<(usize, Direction), Arc<[Route]>, foldhash::fast::RandomState>;

@@ -8,7 +8,8 @@ use std::time::Duration;
 use rust_decimal::Decimal;
 
 use super::answer::{Priced, Pricing, Reference};
-use super::book::{Book, Change};
+use super::book::Book;
+use super::change::Change;
 use super::messages::Disagreement;
 use super::route::{Leg, Rate};
 use super::selection::Since;

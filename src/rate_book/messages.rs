@@ -13,7 +13,7 @@ use actix::prelude::*;
 use chrono::{DateTime, Utc};
 use rust_decimal::Decimal;
 
-use super::book::Event;
+use super::change::Event;
 use crate::market::{Course, Direction, ExchangeName, Moment, Quote, Refusal, Transport, number};
 
 /// Number of an incarnation of an exchange's actor; a later one is larger. Quotes of an earlier one are refused.
