@@ -643,6 +643,7 @@ mod tests {
     fn an_unknown_symbol_is_found_by_asking_one_by_one_and_then_left_alone() {
         let mut binance = binance("BTC-USD,FOO-USD");
         let invalid = br#"{"code":-1121,"msg":"Invalid symbol."}"#;
+        let no_word = br#"{"code":-1100,"msg":"Illegal characters found in parameter 'symbol'"}"#;
         let all = binance.feed().polls[0].clone();
         assert_eq!(binance.read_failure(&all, 400, invalid).signals, [Signal::FeedChanged]);
         let polls = binance.feed().polls;
@@ -651,7 +652,7 @@ mod tests {
             paths,
             ["/api/v3/ticker/bookTicker?symbol=BTCUSDT", "/api/v3/ticker/bookTicker?symbol=FOOUSDT"]
         );
-        assert_eq!(binance.read_failure(&polls[1], 400, invalid).signals, [Signal::FeedChanged]);
+        assert_eq!(binance.read_failure(&polls[1], 400, no_word).signals, [Signal::FeedChanged]);
         let feed = binance.feed();
         assert_eq!(feed.unsupported, ["FOO-USDT".parse().unwrap()]);
         assert_eq!(feed.polls, polls[..1]);
@@ -671,6 +672,7 @@ mod tests {
                 r#"{"code":-1003,"msg":"Way too much request weight used"}"#,
                 vec![Signal::RateLimited { wait: None }],
             ),
+            (503, r#"{"code":-1008,"msg":"Overloaded"}"#, vec![Signal::RateLimited { wait: None }]),
             (
                 400,
                 r#"{"code":-1102,"msg":"Mandatory"}"#,

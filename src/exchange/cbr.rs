@@ -424,6 +424,11 @@ mod tests {
             assert_eq!(cbr.read(Source::Poll, body.as_bytes()).unwrap().signals, []);
         }
         assert_eq!(cbr.feed(), feed);
+
+        let newer = table("02.05.2026", &rows);
+        assert_eq!(cbr.read(Source::Poll, newer.as_bytes()).unwrap().signals, [Signal::FeedChanged]);
+        let day_before = Request::get("/scripts/XML_daily.asp?date_req=01/05/2026");
+        assert_eq!(cbr.feed().polls, [Request::get(PATH), day_before]);
     }
 
     #[test]

@@ -512,10 +512,13 @@ mod tests {
 
     #[test]
     fn a_direction_has_a_symbol_at_every_exchange() {
-        let direction = "BTC-USD".parse().unwrap();
-        for row in EXCHANGES.iter().filter(|row| matches!(row.kind, Kind::Market | Kind::Aggregator)) {
-            let symbol = everything(row).symbol(direction).to_ascii_uppercase();
-            assert!(["BTC", "XBT", "BITCOIN"].iter().any(|code| symbol.contains(code)), "{symbol}");
+        for row in EXCHANGES {
+            let (direction, codes) = match row.kind {
+                Kind::Market | Kind::Aggregator => ("BTC-USD", ["BTC", "XBT", "BITCOIN"]),
+                Kind::Fiat { .. } => ("USD-EUR", ["USD", "EUR", "USD-EUR"]),
+            };
+            let symbol = everything(row).symbol(direction.parse().unwrap()).to_ascii_uppercase();
+            assert!(codes.iter().any(|code| symbol.contains(code)), "{}: {symbol}", row.name);
         }
     }
 

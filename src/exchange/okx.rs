@@ -464,6 +464,7 @@ mod tests {
         assert_eq!(ids, [subscription_id("BTC-USDT"), subscription_id("ETH-USDT")]);
         assert_eq!(socket.ping.unwrap().frame, Frame::Text("ping".to_owned()));
         assert_eq!(feed.polls, [Request::get("/api/v5/market/tickers?instType=SPOT")]);
+        assert_eq!(feed.instruments, Some(Request::get("/api/v5/public/instruments?instType=SPOT")));
         let nothing = okx("USD-RUB").feed();
         assert_eq!((nothing.socket, nothing.polls), (None, vec![]));
     }
