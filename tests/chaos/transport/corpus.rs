@@ -108,15 +108,25 @@ pub(super) fn unprintable() -> Vec<Break> {
         all.push(Box::new(move |healthy| [bytes, healthy.as_bytes()].concat()));
         all.push(Box::new(move |healthy| [healthy.as_bytes(), bytes].concat()));
         all.push(Box::new(move |_| bytes.repeat(100)));
-        all.push(Box::new(move |healthy| {
-            let at = healthy.find('"').map_or(0, |at| at + 1);
-            [&healthy.as_bytes()[..at], bytes, &healthy.as_bytes()[at..]].concat()
-        }));
+        all.push(Box::new(move |healthy| in_every_text(healthy, bytes)));
     }
     for length in [300, 100_000, 10_000_000] {
         all.push(Box::new(move |healthy| changed(healthy, &|text| with_symbol(text, &"A".repeat(length)))));
     }
     all
+}
+
+/// With these bytes at the beginning of every text and every name, or else of the whole: a row that is left as it is would be
+/// a good one.
+fn in_every_text(healthy: &str, bytes: &[u8]) -> Vec<u8> {
+    let parts: Vec<&[u8]> = healthy.split('"').map(str::as_bytes).collect();
+    if let [whole] = parts[..] {
+        return [bytes, whole].concat();
+    }
+    let is_text = |nth: usize| nth % 2 == 1;
+    let part =
+        |(nth, part): (usize, &&[u8])| if is_text(nth) { [bytes, *part].concat() } else { part.to_vec() };
+    parts.iter().enumerate().map(part).collect::<Vec<_>>().join(&b'"')
 }
 
 /// An error in the forms of all exchanges, with these words.

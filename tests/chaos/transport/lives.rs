@@ -94,7 +94,7 @@ pub(super) fn aged(options: &Options) -> Figures {
         let lifetime =
             |exchange: &&str| format!("exchange::lifetime({exchange})=return({})", life.as_millis());
         let fail_points: Vec<String> = crowd.tried.iter().map(lifetime).collect();
-        let plan = crowd.plan(options).with_fail_points(&fail_points.join(";"));
+        let plan = crowd.slow_plan(options).with_fail_points(&fail_points.join(";"));
         let forced = (life + SPARE).as_millis();
         let fault = json!({"kind": "close", "transport": "websocket", "for_ms": 86_400_000, "ms": forced});
         let site = Site::start_after(plan, |control| crowd.break_all(*control, &fault));

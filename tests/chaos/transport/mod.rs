@@ -105,6 +105,10 @@ fn peer_of(exchange: &str) -> &'static str {
     if exchange == "okx" { "bybit" } else { "okx" }
 }
 
+/// The simulator's seconds in one of ours where sockets live for long. At its usual sixty some wait for a ping for less than
+/// the time between two of ours.
+const SPEED: u32 = 5;
+
 /// A site whose first exchange is the one on trial; another market, an aggregator and a bank stand behind it.
 fn site_of(exchange: &'static str, options: &Options) -> Plan {
     Plan::of(&[exchange, peer_of(exchange), "coingecko", "cbr"], options.seed)
@@ -163,7 +167,17 @@ impl Crowd {
 
     /// The same, with all that are on trial behind a relay.
     fn plan_through(&self, relay: &Relay, options: &Options) -> Plan {
-        self.tried.iter().fold(self.plan(options), |plan, exchange| plan.through(exchange, relay))
+        self.through(relay, self.plan(options))
+    }
+
+    /// Where sockets live for long. Without the aggregator, whose answers come too seldom then.
+    fn slow_plan(&self, options: &Options) -> Plan {
+        let others = [self.well, "cbr"];
+        Plan::of(&[self.tried.as_slice(), &others].concat(), options.seed).with_simulator_speed(SPEED)
+    }
+
+    fn through(&self, relay: &Relay, plan: Plan) -> Plan {
+        self.tried.iter().fold(plan, |plan, exchange| plan.through(exchange, relay))
     }
 
     fn break_all(&self, control: Control, fault: &Value) {

@@ -7,7 +7,7 @@ use serde_json::json;
 use tokio::time::Instant;
 
 use super::sizes::{Peak, restarts};
-use super::{PATH, all_markets, longest, markets, on_crowds, on_each, peer_of};
+use super::{PATH, SPEED, all_markets, longest, markets, on_crowds, on_each, peer_of};
 use crate::checker::{Checker, Watch};
 use crate::load::{Reply, Times};
 use crate::row::{Figures, Options, ms};
@@ -26,9 +26,6 @@ const AGE: Duration = Duration::from_secs(1);
 
 /// How often the one that answers may change in a minute while prices are late, but not too late.
 const MOST_SWITCHES: u64 = 2;
-
-/// The simulator's seconds in one of ours where everything is late.
-const SPEED: u32 = 5;
 
 /// How much later than at its limit a course may be gone.
 const TOLERANCE: Duration = Duration::from_millis(500);
@@ -134,7 +131,7 @@ fn ask_peer(site: &Site, well: &str, length: Duration) -> Beside {
 /// Everything comes late: first by less than prices may be old, then by more.
 pub(super) fn delayed(options: &Options) -> Figures {
     on_each(markets(options), options, |exchange, options| {
-        // So slowly that no exchange misses its pongs, and without the aggregator, which would be too slow for its limit.
+        // Without the aggregator, which would be too slow for its limit.
         let plan = Plan::of(&[exchange, peer_of(exchange), "cbr"], options.seed).with_simulator_speed(SPEED);
         let site = Site::settled(plan);
         let checker = Checker::start(&site);

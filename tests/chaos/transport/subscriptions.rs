@@ -126,7 +126,7 @@ pub(super) fn refused(options: &Options) -> Figures {
     on_crowds(options, |crowd, options| {
         let relay = Relay::open(Listless { until: Instant::now() + LISTLESS });
         let directions = format!("[\"BTC-USDT\", \"ETH-USDT\", \"{ABSENT}\"]");
-        let plan = crowd.plan_through(&relay, options).with("directions", &directions);
+        let plan = crowd.through(&relay, crowd.slow_plan(options)).with("directions", &directions);
         let site = Site::start_after(plan, |control| {
             relay.lead_to(control.address);
             for (exchange, part) in crowd.tried.iter().flat_map(|exchange| PARTS.map(|part| (exchange, part)))
