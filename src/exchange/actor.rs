@@ -184,8 +184,9 @@ impl ExchangeActor {
         self.mind_ban(now);
         self.mind_sockets(now, ctx);
         self.mind_dialling(now, ctx);
-        self.mind_polling(now, ctx);
+        // The list first: where only probes are made, polls would leave no room for it.
         self.mind_instruments(now, ctx);
+        self.mind_polling(now, ctx);
         self.tell_link(now);
     }
 

@@ -23,8 +23,8 @@ const NEVER: Duration = Duration::from_secs(3600);
 
 /// A client that checks certificates by `tls`, follows no redirect and speaks HTTP/1.1.
 ///
-/// Every request and every dial has a limit of its own for all that comes after the connection; the one of awc for
-/// the hand-shake of TLS is only put out of the way.
+/// Every request and every dial has a limit of its own for the whole; the one of awc for the hand-shake of TLS is only put
+/// out of the way.
 pub(super) fn client(tls: Arc<rustls::ClientConfig>) -> Client {
     // awc's own setting of an HTTP version would throw the TLS configuration away; that has no ALPN, which says the
     // same.

@@ -39,6 +39,7 @@ pub(super) struct Polling {
     certificate_retry: Duration,
     backoff: Backoff,
     num_server_failures: u32,
+    num_failed_rounds: usize,
     at_once: bool,
     retry_at: Option<Moment>,
     held_until: Option<Moment>,
@@ -76,6 +77,7 @@ impl Polling {
             certificate_retry: limits.certificate_retry,
             backoff: Backoff::new(limits.poll_backoff, poll_every.clamp(least, most)),
             num_server_failures: 0,
+            num_failed_rounds: 0,
             at_once: true,
             retry_at: None,
             held_until: None,
@@ -123,12 +125,21 @@ impl Polling {
         self.num_server_failures >= self.most_server_failures
     }
 
-    /// Begins a round.
+    /// Whether a round has begun and not ended.
+    pub(super) fn is_under_way(&self) -> bool {
+        self.round.is_some()
+    }
+
+    /// Begins a round. After every one that failed another request comes first, so that none stands before all others.
     pub(super) fn begin(&mut self, requests: &[Request], now: Moment) {
         self.at_once = false;
+        let mut waiting: VecDeque<Request> = requests.iter().cloned().collect();
+        if !waiting.is_empty() {
+            waiting.rotate_left(self.num_failed_rounds % requests.len());
+        }
         self.round = Some(Round {
             began_at: now,
-            waiting: requests.iter().cloned().collect(),
+            waiting,
             sent: Vec::new(),
             num_asked: 0,
             was_good: false,
@@ -162,15 +173,30 @@ impl Polling {
         self.count_failure(&trouble);
         if let Some(round) = &mut self.round {
             round.num_asked = round.num_asked.saturating_sub(1);
-            if !matches!(trouble, Trouble::Status(400 | 404 | 422)) {
+            if !trouble.is_of_one_request() {
                 round.waiting.clear();
             }
             round.trouble = Some(trouble);
         }
     }
 
-    /// Counts a failure of the exchange itself, of whatever was asked.
-    pub(super) fn count_failure(&mut self, trouble: &Trouble) {
+    /// A list was not given. That counts beside failures of polls, and never for itself: a list that fails is no reason to
+    /// hold back polls that work. Where the exchange is only probed, it was the probe.
+    pub(super) fn on_list_trouble(&mut self, trouble: &Trouble, now: Moment) {
+        if self.num_server_failures > 0 {
+            self.count_failure(trouble);
+        }
+        if self.only_probes() {
+            self.held_until = Some(now.after(self.probe_every));
+        }
+    }
+
+    /// A list was given: the exchange works.
+    pub(super) fn on_good_list(&mut self) {
+        self.num_server_failures = 0;
+    }
+
+    fn count_failure(&mut self, trouble: &Trouble) {
         if trouble.is_server_failure() {
             self.num_server_failures = self.num_server_failures.saturating_add(1);
         }
@@ -185,11 +211,12 @@ impl Polling {
             self.retry_at = None;
             return Some(RoundEnd { began_at: round.began_at, trouble: None });
         };
+        self.num_failed_rounds = self.num_failed_rounds.wrapping_add(1);
         let mut delay = self.backoff.next_delay(rng);
         if matches!(trouble, Trouble::Tls(_)) {
             delay = delay.max(self.certificate_retry);
         }
-        // Socket or not.
+        // Probes keep to their pace also where a socket is lost.
         if self.only_probes() {
             delay = delay.max(self.probe_every);
             self.held_until = Some(now.after(delay));
@@ -282,19 +309,60 @@ mod tests {
         assert!((80..180).contains(&num_rounds), "{num_rounds}");
     }
 
+    fn sent(polling: &mut Polling) -> Vec<String> {
+        std::iter::from_fn(|| polling.next_request()).map(|request| request.path).collect()
+    }
+
     #[test]
-    fn after_a_round_that_failed_the_first_request_goes_alone() {
+    fn after_a_round_that_failed_another_request_goes_first_and_alone() {
         let start = crate::clock::now();
         let (mut polling, mut rng) = polling();
-        let num_sent = |polling: &mut Polling| std::iter::from_fn(|| polling.next_request()).count();
         polling.begin(&requests(6), start);
-        assert_eq!(num_sent(&mut polling), 4);
+        assert_eq!(sent(&mut polling), ["/0", "/1", "/2", "/3"]);
         (0..4).for_each(|_| polling.on_trouble(Trouble::Status(503)));
         assert!(polling.end(start, &mut rng).is_some());
-        polling.begin(&requests(6), at(start, 9));
-        assert_eq!(num_sent(&mut polling), 1);
+        for (seconds, first) in [(9, "/1"), (18, "/2")] {
+            polling.begin(&requests(6), at(start, seconds));
+            assert_eq!(sent(&mut polling), [first]);
+            polling.on_trouble(Trouble::Timeout(Duration::from_secs(5)));
+            assert!(polling.end(at(start, seconds), &mut rng).is_some());
+        }
+        polling.begin(&requests(6), at(start, 27));
+        assert_eq!(sent(&mut polling), ["/3"]);
         polling.on_good();
-        assert_eq!(num_sent(&mut polling), 4);
+        assert_eq!(sent(&mut polling), ["/4", "/5", "/0", "/1"]);
+    }
+
+    #[test]
+    fn an_answer_that_is_of_no_use_keeps_no_other_request_waiting() {
+        let start = crate::clock::now();
+        let (mut polling, mut rng) = polling();
+        for seconds in [0, 9] {
+            polling.begin(&requests(3), at(start, seconds));
+            let mut num_sent = sent(&mut polling).len();
+            for _ in 0..3 {
+                polling.on_trouble(Trouble::Unusable("an answer without quotes".to_owned()));
+                num_sent += sent(&mut polling).len();
+            }
+            assert_eq!(num_sent, 3);
+            assert!(polling.end(at(start, seconds), &mut rng).unwrap().trouble.is_some());
+        }
+    }
+
+    #[test]
+    fn a_list_that_fails_counts_beside_polls_and_is_a_probe_where_there_are_only_probes() {
+        let start = crate::clock::now();
+        let (mut polling, mut rng) = polling();
+        (0..9).for_each(|_| polling.on_list_trouble(&Trouble::Status(503), start));
+        round(&mut polling, &mut rng, Some(Trouble::Status(503)), start);
+        assert!(!polling.only_probes() && !polling.is_held(start), "lists alone hold nothing back");
+        (0..4).for_each(|_| polling.on_list_trouble(&Trouble::Status(503), at(start, 5)));
+        assert!(polling.only_probes());
+        assert!(polling.is_held(at(start, 34)) && !polling.is_held(at(start, 36)));
+        polling.on_list_trouble(&Trouble::Refused, at(start, 40));
+        assert!(polling.is_held(at(start, 69)) && !polling.is_held(at(start, 71)));
+        polling.on_good_list();
+        assert!(!polling.only_probes());
     }
 
     #[test]

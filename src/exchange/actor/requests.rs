@@ -37,7 +37,8 @@ impl Instruments {
 impl ExchangeActor {
     /// Begins a round of polls if there is reason to.
     pub(super) fn mind_polling(&mut self, now: Moment, ctx: &mut Context<Self>) {
-        if self.feed.polls.is_empty() || self.current_ban(now).is_some() {
+        let is_probed = self.polling.only_probes() && self.instruments.is_asked;
+        if self.feed.polls.is_empty() || is_probed || self.current_ban(now).is_some() {
             return;
         }
         let occasion = match self.link.is_socket_up() {
@@ -123,7 +124,7 @@ impl ExchangeActor {
             Signal::Error(detail) => Some(printable(&detail)),
             _ => None,
         });
-        Err(Trouble::Other(said.unwrap_or_else(|| "an answer without quotes".to_owned())))
+        Err(Trouble::Unusable(said.unwrap_or_else(|| "an answer without quotes".to_owned())))
     }
 
     fn take_good_poll(&mut self, mut reading: Reading, asked_at: Moment, now: Moment) {
@@ -168,9 +169,8 @@ impl ExchangeActor {
     /// Asks for the instrument list once a day, and sooner again after a failure.
     pub(super) fn mind_instruments(&mut self, now: Moment, ctx: &mut Context<Self>) {
         let is_due = !self.instruments.is_asked && now.monotonic >= self.instruments.due_at.monotonic;
-        // A list is no probe: while polls fail, the next good one says that it may be asked for.
-        let is_spared = self.polling.only_probes() && self.link.is_rest_failing();
-        if !is_due || is_spared || self.current_ban(now).is_some() || self.polling.is_held(now) {
+        let is_probed = self.polling.only_probes() && self.polling.is_under_way();
+        if !is_due || is_probed || self.current_ban(now).is_some() || self.polling.is_held(now) {
             return;
         }
         let Some(request) = self.feed.instruments.clone() else { return };
@@ -191,11 +191,12 @@ impl ExchangeActor {
         self.instruments.is_asked = false;
         let wait = match self.read_answer(Source::Instruments, request, answered, now, ctx) {
             Ok(_) => {
+                self.polling.on_good_list();
                 self.instruments.backoff.reset();
                 self.setup.limits.instruments_every
             }
             Err(trouble) => {
-                self.polling.count_failure(&trouble);
+                self.polling.on_list_trouble(&trouble, now);
                 let mut delay = self.instruments.backoff.next_delay(&mut rand::rng());
                 if matches!(trouble, Trouble::Tls(_)) {
                     delay = delay.max(self.setup.limits.certificate_retry);
@@ -246,7 +247,7 @@ impl ExchangeActor {
             }
             Err(error) => {
                 self.report_quotes(Transport::Rest, now, now, Vec::new(), vec![Refusal::Syntax]);
-                Err(Trouble::Other(printable(&format!("an answer that is {error}"))))
+                Err(Trouble::Unusable(printable(&format!("an answer that is {error}"))))
             }
         }
     }

@@ -39,6 +39,9 @@ pub(super) enum Trouble {
     Redirect(u16),
     #[error("larger than {limit} bytes")]
     TooBig { limit: usize },
+    /// An answer of which nothing can be used.
+    #[error("{0}")]
+    Unusable(String),
     #[error("{0}")]
     Other(String),
 }
@@ -47,6 +50,11 @@ impl Trouble {
     /// Whether the exchange itself says that it does not work at the moment.
     pub(super) fn is_server_failure(&self) -> bool {
         matches!(self, Self::Status(500..))
+    }
+
+    /// Whether another request may well be answered: the trouble is with what was asked for.
+    pub(super) fn is_of_one_request(&self) -> bool {
+        matches!(self, Self::Status(400 | 404 | 422) | Self::Unusable(_))
     }
 }
 
