@@ -1,4 +1,6 @@
 //! What the book needs to know of the settings.
+//!
+//! Separate so that the book depends on these few, and not on the settings of everything else.
 
 use std::time::Duration;
 

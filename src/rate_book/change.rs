@@ -1,4 +1,6 @@
 //! What happens to the book, and what changes by it.
+//!
+//! Separate because actors, followers and tests speak of these, and only the book of how the one makes the other.
 
 use std::time::Duration;
 

@@ -11,7 +11,8 @@ use crate::market::Moment;
 #[derive(Debug, Clone, PartialEq)]
 pub struct RestartPolicy {
     /// Upper bound of the first delay. A delay is drawn evenly between zero and its bound, so that actors that
-    /// ended together do not come back together, and the bound doubles with every recent restart.
+    /// ended together do not come back together, and the bound doubles with every recent restart. The silence of a
+    /// frozen actor is a part of it.
     pub first_delay: Duration,
     /// What the bound never passes.
     pub longest_delay: Duration,

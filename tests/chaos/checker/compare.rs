@@ -1,4 +1,4 @@
-//! Answers beside the truth, and `/health` beside the answers.
+//! Answers beside the truth, and `/health` beside the answers: pure, with the time passed in.
 
 use std::time::Duration;
 

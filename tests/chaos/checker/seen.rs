@@ -1,4 +1,4 @@
-//! Answers as clients see them.
+//! Answers as clients see them, one by one: what can be judged without the truth.
 
 use std::collections::HashMap;
 use std::time::Duration;

@@ -1,4 +1,6 @@
 //! What the simulator really published, as far as it was looked at.
+//!
+//! Separate because it knows nothing of the service.
 
 use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::time::Duration;

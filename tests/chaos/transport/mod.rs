@@ -137,7 +137,8 @@ fn on_each(
     });
     let mut done = done.into_inner().unwrap();
     done.sort_by_key(|(exchange, _)| exchanges.iter().position(|other| other == exchange));
-    done.into_iter().map(|(_, figures)| figures).reduce(Figures::with).unwrap_or_default()
+    let figures = done.into_iter().map(|(_, figures)| figures).reduce(Figures::with);
+    figures.unwrap_or_else(|| Figures::failed("none of these exchanges is tried in this row".to_owned()))
 }
 
 /// Markets that are on trial together, and one beside them that stays well.
@@ -152,11 +153,8 @@ impl Crowd {
         let markets = markets(options);
         let well = peer_of(FAMILIES[0]);
         let (last, tried): (Vec<_>, Vec<_>) = markets.into_iter().partition(|market| *market == well);
-        let mut crowds = vec![Self { tried, well }];
-        if !last.is_empty() {
-            crowds.push(Self { tried: last, well: peer_of(well) });
-        }
-        crowds
+        let crowds = [Self { tried, well }, Self { tried: last, well: peer_of(well) }];
+        crowds.into_iter().filter(|crowd| !crowd.tried.is_empty()).collect()
     }
 
     /// Their site: those on trial come first.

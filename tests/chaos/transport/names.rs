@@ -26,8 +26,10 @@ use crate::site::{STALE_AFTER, Site};
 const TIME_LIMIT: Duration = Duration::from_secs(3);
 const TOLERANCE: Duration = Duration::from_millis(500);
 
-/// Longest time from the question for a name to the connection to its new address.
+/// Longest time from the question for a name to the connection to its new address, and until all are heard: a question that
+/// waits, a poll that has failed a few times, and the next one.
 const CONNECTED_WITHIN: Duration = Duration::from_secs(1);
+const HEARD_WITHIN: Duration = Duration::from_secs(10);
 
 /// What a resolver says of a name.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -203,7 +205,8 @@ fn unresolved_in(crowd: &Crowd, options: &Options, turn: usize) -> Figures {
             && verdict.not_200 + verdict.broken == 0
             && told_after <= limit
             && longest(&ages) <= STALE_AFTER
-            && longest(&reached) <= CONNECTED_WITHIN,
+            && longest(&reached) <= CONNECTED_WITHIN
+            && healed_after <= options.limit(HEARD_WITHIN),
         n: verdict.answers,
         violations: verdict.num_violations,
         measured: format!(

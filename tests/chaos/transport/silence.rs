@@ -50,7 +50,7 @@ fn silent(exchange: &'static str, options: &Options, kind: &str) -> Figures {
         if kind == "drip" {
             wait_until("an answer that drips is given up", || num_given_up() > before);
             let given_up_at = Utc::now();
-            // When that is depends on when the last failure was.
+            // How soon it was asked depends on when it failed last, and is no matter of this row.
             let is_poll = |it: &Asked| it.kind == "request" && it.detail.starts_with("GET ");
             let poll = control.asked(exchange, newest).into_iter().find(is_poll).unwrap();
             given_up.push((given_up_at - poll.at).to_std().unwrap());
