@@ -107,8 +107,10 @@ pub(super) fn in_sequence(options: &Options) -> Figures {
     let site = Site::settled(plan);
     let exchanges = site.plan.exchanges();
     let harm = |exchange: &str| site.fail(&format!("exchange::timer({exchange})"), "1*panic");
-    // What is made once is made in the first round: threads get their memory, and queries their plans.
-    heal(&site, &markets, 1, harm);
+    // What is made once is made in the first rounds: threads get their memory, and queries their plans.
+    for _ in 0..options.scaled(2, 1) {
+        heal(&site, &markets, 1, harm);
+    }
     heal_hub(&site, exchanges);
     let mut start = Taken::of(&site);
     let (mut num_restarts, mut before_last) = (0, 0);
