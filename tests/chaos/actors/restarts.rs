@@ -87,8 +87,9 @@ impl Taken {
     }
 }
 
-/// More than this share, or this much, is a leak.
+/// More than this share is a leak; in the short form the allocator has yet to get what it needs.
 const MOST_SHARE: f64 = 1.02;
+const MOST_MEMORY_IN_SHORT: f64 = 1.03;
 
 /// Restarts that each exchange may have within a minute.
 const ROUNDS: u64 = 4;
@@ -143,8 +144,9 @@ pub(super) fn in_sequence(options: &Options) -> Figures {
     let open = open_sockets(&site, before_last);
     let is_one_each = open.iter().all(|(_, number)| *number == 1) && !open.is_empty();
     let grown = end.memory_kib as f64 / start.memory_kib as f64;
+    let most_memory = options.scaled(MOST_MEMORY_IN_SHORT, MOST_SHARE);
     Figures {
-        pass: is_one_each && grown <= MOST_SHARE,
+        pass: is_one_each && grown <= most_memory,
         n: num_restarts as u64,
         measured: format!(
             "{num_restarts} restarts: threads {} -> {}, descriptors {} -> {}, memory {:.1} -> {:.1} MiB ({:+.1} %); \
@@ -157,7 +159,10 @@ pub(super) fn in_sequence(options: &Options) -> Figures {
             end.memory_kib as f64 / 1024.0,
             (grown - 1.0) * 100.0
         ),
-        target: "threads, descriptors and memory within 2 %, one socket at each exchange".to_owned(),
+        target: format!(
+            "threads and descriptors within 2 %, memory within {:.0} %, one socket at each exchange",
+            (most_memory - 1.0) * 100.0
+        ),
         ..Figures::default()
     }
 }
