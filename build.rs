@@ -15,7 +15,8 @@ fn main() {
     let told =
         told.filter(|commit| !commit.is_empty() && commit.bytes().all(|byte| byte.is_ascii_alphanumeric()));
     let commit = told.or_else(asked).unwrap_or_else(|| "unknown".to_owned());
-    println!("cargo:rustc-env=RATEBOOK_COMMIT={commit}");
+    // Not under a name of ours: `cargo run` gives it to the program too, which would take it for a setting.
+    println!("cargo:rustc-env=BUILT_FROM_COMMIT={commit}");
 }
 
 /// The commit that git tells, if this directory is the top of a repository. An archive that was unpacked inside

@@ -30,7 +30,7 @@ mod storage;
 pub use failure::{EXIT_CODES, Failure};
 
 /// The version with the commit that it was built from.
-pub const VERSION: &str = concat!(env!("CARGO_PKG_VERSION"), " (", env!("RATEBOOK_COMMIT"), ")");
+pub const VERSION: &str = concat!(env!("CARGO_PKG_VERSION"), " (", env!("BUILT_FROM_COMMIT"), ")");
 
 /// A self-hosted rate service: current courses of crypto and fiat directions that survive the failure of an
 /// exchange. Without a command it serves.

@@ -166,14 +166,14 @@ fn the_log_filter_keeps_critical_and_a_bad_one_is_a_warning() {
 fn version_tells_the_commit() {
     let output = run(&["--version"], &[]);
     assert_eq!(output.status.code(), Some(0));
-    let expected = format!("ratebook {} ({})\n", env!("CARGO_PKG_VERSION"), env!("RATEBOOK_COMMIT"));
+    let expected = format!("ratebook {} ({})\n", env!("CARGO_PKG_VERSION"), env!("BUILT_FROM_COMMIT"));
     assert_eq!(stdout(&output), expected);
     let git =
         Command::new("git").args(["rev-parse", "HEAD"]).current_dir(env!("CARGO_MANIFEST_DIR")).output();
     let is_repository = Path::new(env!("CARGO_MANIFEST_DIR")).join(".git").exists();
     let head = git.ok().filter(|git| is_repository && git.status.success()).map(|git| stdout(&git));
     match head {
-        Some(head) => assert!(head.starts_with(env!("RATEBOOK_COMMIT")), "{head}: {expected}"),
+        Some(head) => assert!(head.starts_with(env!("BUILT_FROM_COMMIT")), "{head}: {expected}"),
         None => println!("no repository with git here, so there is nothing to compare {expected} with"),
     }
 }
