@@ -159,6 +159,13 @@ impl Polling {
         Some(request)
     }
 
+    /// Leaves out what has not been asked of the round.
+    pub(super) fn ask_no_more(&mut self) {
+        if let Some(round) = &mut self.round {
+            round.waiting.clear();
+        }
+    }
+
     /// A request brought quotes.
     pub(super) fn on_good(&mut self) {
         if let Some(round) = &mut self.round {
@@ -347,6 +354,18 @@ mod tests {
             assert_eq!(num_sent, 3);
             assert!(polling.end(at(start, seconds), &mut rng).unwrap().trouble.is_some());
         }
+    }
+
+    #[test]
+    fn a_round_of_which_no_more_is_asked_ends_with_what_is_on_its_way() {
+        let start = crate::clock::now();
+        let (mut polling, mut rng) = polling();
+        polling.begin(&requests(6), start);
+        assert_eq!(sent(&mut polling).len(), 4);
+        polling.ask_no_more();
+        (0..4).for_each(|_| polling.on_trouble(Trouble::Unusable("too many requests".to_owned())));
+        assert!(sent(&mut polling).is_empty());
+        assert!(polling.end(start, &mut rng).unwrap().trouble.is_some());
     }
 
     #[test]

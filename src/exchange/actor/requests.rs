@@ -52,8 +52,11 @@ impl ExchangeActor {
         }
     }
 
-    /// Sends the requests of the round that may leave now.
+    /// Sends the requests of the round that may leave now. The answer to one of them may have forbidden the others.
     fn ask(&mut self, now: Moment, ctx: &mut Context<Self>) {
+        if self.current_ban(now).is_some() {
+            self.polling.ask_no_more();
+        }
         while let Some(request) = self.polling.next_request() {
             let fetching = self.fetching(&request, self.setup.limits.max_body);
             let answered = fetching.into_actor(self).map(move |answered, actor, ctx| {
