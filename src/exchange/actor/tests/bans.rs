@@ -75,6 +75,21 @@ async fn a_refusal_by_key_or_by_law_is_told_as_forbidden_and_asked_again_minutes
 }
 
 #[actix::test]
+async fn a_body_that_asks_for_less_ends_the_round() {
+    let venue = Venue::open("").await;
+    let mut wanted = feed(&["BTC-USDT"]);
+    wanted.socket = None;
+    wanted.polls = (0..9).map(|nth| Request::get(format!("/poll/{nth}"))).collect();
+    for nth in 0..9 {
+        venue.answer(&format!("/poll/{nth}"), Reply::ok("fewer"));
+    }
+    let running = start(&venue, wanted);
+    until_banned(&running).await;
+    // Four leave together, and none after the first of their answers.
+    throughout(Duration::from_millis(300), "no more is asked", || venue.heads().len() <= 4).await;
+}
+
+#[actix::test]
 async fn an_upgrade_that_is_refused_by_a_limit_is_a_ban_too() {
     for (status, least) in [(429, 55), (418, 115), (451, 290)] {
         let venue = Venue::open("BTC-USDT 100").await;
